@@ -1,0 +1,39 @@
+"""Hostile text made visible: what a terminal, a log or a markup reader could act on is shown, not sent.
+
+Covers: C0 and C1 controls (ANSI escapes among them), line and paragraph separators, zero-width and bidirectional
+marks, the byte-order mark, lone surrogates, unassigned format characters, tags and variation selectors' look-alikes.
+Does not cover: look-alike letters; markup of a format (HTML, XML, workflow commands), which its own sink escapes.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+# Categories whose characters act instead of show: control, format, surrogate, line and paragraph separator.
+_ACTING = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+_NAMED = {"\n": "\\n", "\r": "\\r", "\t": "\\t", "\x1b": "\\x1b", "\0": "\\0"}
+# Every acting character is outside this class, so ordinary text costs one regular-expression scan.
+_SUSPECT = re.compile(r"[^\x20-\x7e\u00a1-\u00ac\u00ae-\u05ff\u3040-\ud7a3]")
+
+
+def visible(text: str) -> str:
+    """Return `text` on one line with every acting character written as an escape such as `\\x1b` or `\\u202e`."""
+    return _SUSPECT.sub(_escape, text)
+
+
+def visible_lines(text: str) -> str:
+    """Return `text` as `visible` does, but keep its line feeds and tabs."""
+    return _SUSPECT.sub(lambda match: match[0] if match[0] in "\n\t" else _escape(match), text)
+
+
+def _escape(match: re.Match[str]) -> str:
+    character = match[0]
+    if unicodedata.category(character) not in _ACTING:
+        return character
+    if character in _NAMED:
+        return _NAMED[character]
+    code = ord(character)
+    if code < 0x100:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

@@ -1,0 +1,89 @@
+"""A flagged verdict as a finding: where it stands in the file, what it says, and a fingerprint that outlives moves."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from dataclasses import dataclass
+
+from riskline.escape import visible
+from riskline.records import Judged, Label, Region, Span
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A flagged text: `span` in code points of the judged text, `region` in the physical file (None without one).
+
+    `excerpt` is one visible line of text around the onset, None when redacted. `fingerprint` is a hash of the judged
+    text, its role and its category, not of its position; with a redaction key it is keyed.
+    """
+
+    judged: Judged
+    label: Label
+    category: str | None
+    risk: float
+    span: Span
+    region: Region | None
+    excerpt: str | None
+    fingerprint: str
+
+    @property
+    def address(self) -> str:
+        """The record's address: `data.jsonl:4711`."""
+        return self.judged.record.origin.address
+
+    @property
+    def message(self) -> str:
+        """One sentence without any text of the record: `unsafe (0.934): Violent, prompt`."""
+        kind = f": {self.category}" if self.category else ""
+        return f"{self.label.name} ({self.risk:.3f}){kind}, {self.judged.verdict.judged}"
+
+
+@dataclass(frozen=True, slots=True)
+class Redaction:
+    """`--redact`: no text leaves; texts are named by an HMAC-SHA256 under `key`."""
+
+    key: bytes
+
+
+def find(judged: Judged, redaction: Redaction | None = None) -> Finding | None:
+    """Return the finding of a verdict, or None where the label is safe."""
+    verdict = judged.verdict
+    if verdict.label is Label.safe:
+        return None
+    turn = judged.turn
+    span = _span(judged)
+    return Finding(
+        judged=judged,
+        label=verdict.label,
+        category=verdict.category,
+        risk=verdict.risk,
+        span=span,
+        region=turn.place.region(span) if turn.place else None,
+        excerpt=None if redaction else excerpt(turn.text, span),
+        fingerprint=fingerprint(judged, redaction),
+    )
+
+
+def _span(judged: Judged) -> Span:
+    """From the onset to the token at which the rule fired; the whole text for guards without a trajectory."""
+    verdict = judged.verdict
+    if verdict.onset and verdict.fired:
+        return verdict.onset.span[0], verdict.fired.span[1]
+    return 0, len(judged.turn.text)
+
+
+def excerpt(text: str, span: Span, width: int = 60) -> str:
+    """Return about `width` visible characters of `text` around `span`, with `…` where it was cut."""
+    start = max(0, span[0] - width // 3)
+    end = min(len(text), start + width)
+    return ("…" if start else "") + visible(text[start:end].strip()) + ("…" if end < len(text) else "")
+
+
+def fingerprint(judged: Judged, redaction: Redaction | None) -> str:
+    """Return 32 hexadecimal digits that stay the same when the text moves to another line or file."""
+    verdict = judged.verdict
+    content = "\0".join((verdict.judged, verdict.category or "", judged.turn.text)).encode("utf-8", "surrogatepass")
+    if redaction:
+        return hmac.new(redaction.key, content, hashlib.sha256).hexdigest()[:32]
+    return hashlib.sha256(content).hexdigest()[:32]
