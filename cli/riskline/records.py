@@ -15,12 +15,14 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    Floats: TypeAlias = npt.NDArray[np.float32]
+    Floats: TypeAlias = npt.NDArray[np.float64]
+    RawFloats: TypeAlias = npt.NDArray[np.float32]
     Integers: TypeAlias = npt.NDArray[np.int64]
 
 Role: TypeAlias = Literal["prompt", "response"]
 TurnRole: TypeAlias = Literal["system", "prompt", "response"]
 TrajectoryKind: TypeAlias = Literal["none", "tokens", "segments"]
+RuleKind: TypeAlias = Literal["hold", "final", "max"]
 Span: TypeAlias = tuple[int, int]
 """`[start, end)` in code points of the judged text as given."""
 
@@ -31,6 +33,28 @@ class Label(enum.IntEnum):
     safe = 0
     controversial = 1
     unsafe = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A decision rule: how a series of token scores becomes one decision.
+
+    `final` reads the last token, `max` the highest one, `hold` needs `n` adjacent tokens (all of them where a text is shorter).
+    """
+
+    kind: RuleKind = "hold"
+    n: int = 2
+
+    def __str__(self) -> str:
+        return f"hold n={self.n}" if self.kind == "hold" else self.kind
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """At which scores a label fires: `unsafe` on P(unsafe), `controversial` on 1 - P(safe)."""
+
+    unsafe: float = 0.5
+    controversial: float = 0.5
 
 
 # --- where a text came from -------------------------------------------------------------------------------------
@@ -169,13 +193,13 @@ class Encoded:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a head wants scored next: one row of token ids and the graph outputs to return."""
+    """What a head wants scored next: one row of token ids and the graph outputs whose logits it needs."""
 
     ids: Integers  # (width,)
     outputs: tuple[str, ...]
 
 
-Logits: TypeAlias = "Mapping[str, Floats]"
+Logits: TypeAlias = "Mapping[str, RawFloats]"
 """Raw outputs of one row, by output name: each (width, classes)."""
 
 
@@ -189,7 +213,7 @@ class Scores:
     safe: Floats  # (tokens,)
     controversial: Floats | None  # (tokens,), None for two-class guards
     unsafe: Floats  # (tokens,)
-    kinds: Floats  # (tokens, categories): softmax or sigmoid of the category head
+    kinds: Floats  # (tokens, categories): P(risky and of this kind)
     categories: tuple[str, ...]
     offsets: Integers  # (tokens, 2)
     role: Role

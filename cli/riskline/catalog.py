@@ -1,0 +1,147 @@
+"""The guards found on this machine: the search path, find by name, did-you-mean, and every file hashed."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+from riskline.errors import GuardError, IntegrityError, UsageError
+from riskline.manifest import MANIFEST, FileFacts, Manifest, read_manifest
+
+DEFAULT_GUARD = "riskline-mini"
+_BLOCK = 1 << 20
+_HASHED_AT_LOAD = 64 << 20
+"""Files up to this size are hashed whenever they are loaded."""
+
+
+def search_path() -> list[Path]:
+    """Return the folders that guards are looked for in; the first that has a name wins."""
+    package = Path(str(files("riskline")))
+    configured = os.environ.get("RISKLINE_MODELS", "")
+    folders = [Path(folder) for folder in configured.split(os.pathsep) if folder]
+    checkout = package.parents[1]  # of an editable install
+    inside = [checkout / "models"] if (checkout / "pyproject.toml").is_file() else []
+    return [*folders, package / "models", *inside, cache_folder()]
+
+
+def cache_folder() -> Path:
+    """Return the folder for pulled guards: `$RISKLINE_CACHE`, else the platform's cache folder."""
+    if configured := os.environ.get("RISKLINE_CACHE"):
+        return Path(configured)
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData/Local")) / "riskline"
+    if sys.platform == "darwin":
+        return Path.home() / "Library/Caches/riskline"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "riskline"
+
+
+def guards() -> Iterator[Manifest | GuardError]:
+    """Yield every guard on the search path by name, first hit only; a manifest that cannot be read as its error."""
+    for _, folder in sorted(_folders().items()):
+        try:
+            yield read_manifest(folder)
+        except GuardError as error:
+            yield error
+
+
+def _folders() -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for root in search_path():
+        if root.is_dir():
+            for manifest in sorted(root.glob(f"*/{MANIFEST}")):
+                found.setdefault(manifest.parent.name, manifest.parent)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A guard chosen to be loaded: its manifest and one of its precisions."""
+
+    manifest: Manifest
+    precision: str
+
+    @property
+    def graph(self) -> Path:
+        """The graph's path."""
+        return self.manifest.folder / self.manifest.graphs[self.precision]
+
+
+def find(name: str) -> Bundle:
+    """Return the bundle named `NAME[:PRECISION]`, or in the folder that `name` is the path of.
+
+    Raises:
+        GuardError: no guard has the name, or it has no such precision.
+    """
+    base, _, precision = name.partition(":")
+    folders = _folders()
+    if base in folders:
+        return _bundle(read_manifest(folders[base]), precision)
+    if (Path(name) / MANIFEST).is_file():
+        return _bundle(read_manifest(Path(name)), "")
+    close = difflib.get_close_matches(base, folders, n=1)
+    if os.sep in name or (Path(name).exists() and not close):
+        raise GuardError(f"`{name}` is no guard: there is no {MANIFEST} in it", hint="riskline guards")
+    hint = f"did you mean `{close[0]}`?" if close else "riskline guards"
+    raise GuardError(f"no guard is named `{name}`", hint=hint)
+
+
+def _bundle(manifest: Manifest, precision: str) -> Bundle:
+    if precision and precision not in manifest.graphs:
+        raise GuardError(
+            f"guard `{manifest.name}` has no precision `{precision}`; it has: {', '.join(manifest.precisions)}"
+        )
+    return Bundle(manifest, precision or manifest.precisions[0])
+
+
+def refuse_folder(name: str, source: str) -> None:
+    """Refuse a guard that a configuration file names by path: a pull request must not bring its own.
+
+    Raises:
+        UsageError: `name` is no name of the catalog.
+    """
+    if name.partition(":")[0] not in _folders():
+        raise UsageError(
+            f"{source} names the guard `{name}`; a configuration file may name only guards of the catalog",
+            hint="riskline guards",
+        )
+
+
+def check_files(manifest: Manifest, *, everything: bool) -> None:
+    """Compare the bundle's files with the manifest: sizes always, hashes of large files only with `everything`.
+
+    Raises:
+        IntegrityError: a file is missing or differs.
+    """
+    for name, facts in manifest.files.items():
+        check_file(manifest.folder / name, facts, hash_it=everything or facts.size <= _HASHED_AT_LOAD)
+
+
+def check_file(path: Path, facts: FileFacts, *, hash_it: bool) -> None:
+    """Compare one file with what it must be.
+
+    Raises:
+        IntegrityError: the file is missing, is no regular file, or has another size or hash.
+    """
+    hint = "reinstall riskline, or put the file back as it was"
+    if path.is_symlink() and not path.resolve().is_relative_to(path.parent.resolve()):
+        raise IntegrityError(f"`{path}` is a link out of its bundle", hint=hint)
+    if not path.is_file():
+        raise IntegrityError(f"`{path}` is missing", hint=hint)
+    if (size := path.stat().st_size) != facts.size:
+        raise IntegrityError(f"`{path}` has {size} bytes; the manifest says {facts.size}", hint=hint)
+    if hash_it and (found := _sha256(path)) != facts.sha256:
+        raise IntegrityError(f"`{path}` has the SHA-256 {found}; the manifest says {facts.sha256}", hint=hint)
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,202 @@
+"""A guard: its manifest, template, tokenizer, session and head, put together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+
+from riskline.catalog import DEFAULT_GUARD, Bundle, check_files, find
+from riskline.errors import GuardError, RecordError
+from riskline.heads import HEADS
+from riskline.manifest import Manifest
+from riskline.policy import Judge, Policy
+from riskline.records import (
+    Encoded,
+    Failure,
+    HeadRun,
+    Judged,
+    Logits,
+    Outcome,
+    Record,
+    Request,
+    Role,
+    Scores,
+    TrajectoryKind,
+    Turn,
+    Verdict,
+)
+from riskline.session import Session, open_session
+from riskline.stream import Stream
+from riskline.template import render
+from riskline.tokenizer import Tokenizer
+
+_ACCELERATED_BATCH = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """A loaded guard. It holds no state between records and may be used from several threads at once.
+
+    `batch` is how many texts share a run: one on the CPU, where sharing brings nothing and alone is exactly
+    reproducible.
+    """
+
+    bundle: Bundle
+    tokenizer: Tokenizer
+    session: Session
+    batch: int = 1
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the guard's files and numbers mean."""
+        return self.bundle.manifest
+
+    def judge(
+        self, records: Iterable[Record], policy: Policy | None = None, *, trajectory: TrajectoryKind = "none"
+    ) -> Iterator[Verdict | Failure]:
+        """Yield a verdict or a failure for every record, in order, as they come.
+
+        Raises:
+            ConfigurationError: the policy names a category that the guard does not have.
+        """
+        judge = Judge(self.manifest, policy or Policy(), trajectory)
+        judge.policy.check(self.manifest)
+        source = iter(records)
+        while chunk := list(islice(source, self.batch)):
+            for outcome in self.decide(chunk, judge):
+                yield outcome if isinstance(outcome, Failure) else outcome.verdict
+
+    def decide(self, records: Sequence[Record], judge: Judge) -> list[Outcome]:
+        """Return the outcome of each record of one batch."""
+        tasks = [(record, index) for record in records for index in record.judged]
+        decided = iter(self._decide([record.turns[: index % len(record.turns) + 1] for record, index in tasks], judge))
+        outcomes: list[Outcome] = []
+        for record in records:
+            verdicts = [
+                verdict if isinstance(verdict, RecordError) else replace(verdict, turn=index)
+                for index, verdict in zip(record.judged, decided, strict=False)
+            ]
+            outcomes.append(_outcome(record, verdicts))
+        return outcomes
+
+    def score(self, conversations: Sequence[Sequence[Turn]]) -> list[Scores | RecordError]:
+        """Return the scores of the last turn of each conversation, run as one batch, before any policy."""
+        results: dict[int, Scores | RecordError] = {}
+        waiting = {
+            index: run for index, turns in enumerate(conversations) if (run := self._start(turns, index, results))
+        }
+        requests = {index: step for index, run in waiting.items() if (step := _advance(run, None, index, results))}
+        while requests:
+            for index, logits in zip(requests, self._run(list(requests.values())), strict=True):
+                if step := _advance(waiting[index], logits, index, results):
+                    requests[index] = step
+            requests = {index: step for index, step in requests.items() if index not in results}
+        return [results[index] for index in range(len(conversations))]
+
+    def stream(self, role: Role = "prompt", context: Sequence[Turn] = (), policy: Policy | None = None) -> Stream:
+        """Return a live stream: feed it the text piece by piece and it scores each token once, as it is settled.
+
+        Raises:
+            ConfigurationError: the policy names a category that the guard does not have.
+            RecordError: the guard does not judge this role, or the context leaves no room.
+        """
+        judge = Judge(self.manifest, policy or Policy(), "tokens")
+        judge.policy.check(self.manifest)
+        return Stream(judge, self.tokenizer, self.session, role, self.encode((*context, Turn(role, ""))))
+
+    def encode(self, turns: Sequence[Turn]) -> Encoded:
+        """Return the last turn, which is judged, and its context as token ids."""
+        if turns[-1].role not in self.manifest.roles:
+            raise RecordError("role", f"{self.manifest.name} does not judge a {turns[-1].role} turn")
+        # Half the window is the text's; the share is fixed, so that what a prefix is judged by never changes.
+        return self.tokenizer.encode(render(self.manifest.template, turns), context=self.manifest.window // 2)
+
+    def _decide(self, conversations: list[tuple[Turn, ...]], judge: Judge) -> list[Verdict | RecordError]:
+        worded = [turns for turns in conversations if not _blank(turns[-1])]
+        scored = iter(self.score(worded))
+        return [
+            self._empty(turns[-1], judge) if _blank(turns[-1]) else _verdict(judge, next(scored), turns[-1].text)
+            for turns in conversations
+        ]
+
+    def _empty(self, turn: Turn, judge: Judge) -> Verdict | RecordError:
+        if turn.role == "system" or turn.role not in self.manifest.roles:
+            return RecordError("role", f"{self.manifest.name} does not judge a {turn.role} turn")
+        return judge.empty(turn.role)
+
+    def _start(self, turns: Sequence[Turn], index: int, results: dict[int, Scores | RecordError]) -> HeadRun | None:
+        role: Role = "response" if turns[-1].role == "response" else "prompt"
+        try:
+            encoded = self.encode(turns)
+        except RecordError as error:
+            results[index] = error
+            return None
+        return HEADS[self.manifest.head](self.manifest, role, encoded)
+
+    def _run(self, requests: list[Request]) -> list[Logits | RecordError]:
+        """The logits of each request; those that want the same outputs share a run."""
+        answers: dict[int, Logits | RecordError] = {}
+        for outputs in dict.fromkeys(request.outputs for request in requests):
+            group = [index for index, request in enumerate(requests) if request.outputs == outputs]
+            try:
+                answers |= zip(group, self.session.run([requests[index].ids for index in group], outputs), strict=True)
+            except RecordError as error:
+                answers |= dict.fromkeys(group, error)
+        return [answers[index] for index in range(len(requests))]
+
+
+def _advance(
+    run: HeadRun, answer: Logits | RecordError | None, index: int, results: dict[int, Scores | RecordError]
+) -> Request | None:
+    """Hand a head what it asked for; return its next request, or None with its result stored."""
+    try:
+        return run.throw(answer) if isinstance(answer, RecordError) else run.send(answer)  # type: ignore[arg-type]
+    except StopIteration as stop:
+        results[index] = stop.value
+    except RecordError as error:
+        results[index] = error
+    return None
+
+
+def _blank(turn: Turn) -> bool:
+    return not turn.text.strip()
+
+
+def _verdict(judge: Judge, scores: Scores | RecordError, text: str) -> Verdict | RecordError:
+    return scores if isinstance(scores, RecordError) else judge.decide(scores, text)
+
+
+def _outcome(record: Record, verdicts: Sequence[Verdict | RecordError]) -> Outcome:
+    """The worst turn's verdict, with the others where there are several; one turn unjudged leaves the record so."""
+    judged: list[Verdict] = []
+    for verdict in verdicts:
+        if isinstance(verdict, RecordError):
+            return Failure(verdict.code, str(verdict), record.origin, record.raw)
+        judged.append(verdict)
+    worst = max(judged, key=lambda verdict: (verdict.label, verdict.risk))
+    turns = tuple(judged) if len(judged) > 1 else ()
+    return Judged(record, replace(worst, unseen=record.unseen, turns=turns))
+
+
+def load(guard: str = DEFAULT_GUARD, *, provider: str = "auto", batch: int | None = None) -> Guard:
+    """Return a loaded guard: a name of the catalog, `NAME:PRECISION`, or the path of a bundle.
+
+    Every file up to 64 MiB is hashed against the manifest first. Nothing is downloaded.
+
+    Raises:
+        GuardError: no such guard, or it cannot be loaded; IntegrityError where a file differs from its manifest.
+        ProviderError: the provider cannot run here.
+    """
+    bundle = find(guard)
+    manifest = bundle.manifest
+    check_files(manifest, everything=False)
+    if manifest.head not in HEADS:
+        raise GuardError(
+            f"guard `{manifest.name}` has the head `{manifest.head}`; this version has: {', '.join(HEADS)}"
+        )
+    session = open_session(bundle.graph, provider, manifest.cache)
+    tokenizer = Tokenizer.load(manifest.folder / "tokenizer.json")
+    for tag in manifest.template.tags.values():
+        tokenizer.tag(tag)
+    return Guard(bundle, tokenizer, session, batch or (1 if session.provider == "cpu" else _ACCELERATED_BATCH))

@@ -1,0 +1,315 @@
+"""guard.toml as a typed value; errors name the key, what was found and what was expected."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, cast, get_args
+
+from riskline.errors import GuardError
+from riskline.records import Label, Role, Rule, RuleKind, Thresholds
+
+MANIFEST = "guard.toml"
+CategoryScores: TypeAlias = Literal["single", "multi", "none"]
+_NAME = re.compile(r"[a-z0-9][a-z0-9.-]*")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """What the graph says of one role: output names, and what each logit means, in logit order."""
+
+    risk: str
+    category: str | None
+    labels: tuple[Label, ...]
+    categories: tuple[str, ...]
+    category_scores: CategoryScores
+    trajectory: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """How turns become a row: for `tags`, the special token that opens a turn of each role."""
+
+    kind: str
+    tags: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Cache:
+    """The graph's keys and values: `layers` pairs, each (batch, heads, past, head_dim)."""
+
+    layers: int
+    heads: int
+    head_dim: int
+
+
+@dataclass(frozen=True, slots=True)
+class FileFacts:
+    """What a bundle file must be."""
+
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """A guard on disk: what its files are and what its numbers mean."""
+
+    folder: Path
+    digest: str
+    name: str
+    title: str
+    status: str
+    missing: str | None
+    licence: str
+    languages: tuple[str, ...]
+    head: str
+    window: int
+    overlap: int
+    rule: Rule
+    thresholds: Thresholds
+    golden_tolerance: float
+    template: Template
+    roles: Mapping[Role, Outputs]
+    cache: Cache | None
+    graphs: Mapping[str, str]
+    files: Mapping[str, FileFacts]
+    origin: Mapping[str, str]
+
+    @property
+    def id(self) -> str:
+        """Name and the first eight digits of the manifest's hash, which covers every file's hash."""
+        return f"{self.name}@{self.digest[:8]}"
+
+    @property
+    def precisions(self) -> tuple[str, ...]:
+        """The precisions there are graphs for, the default first."""
+        return tuple(self.graphs)
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Return the manifest of the bundle in `folder`.
+
+    Raises:
+        GuardError: there is no manifest, or a key of it is missing, unknown or wrong.
+    """
+    path = folder / MANIFEST
+    try:
+        data = path.read_bytes()
+        document = tomllib.loads(data.decode())
+    except OSError as error:
+        raise GuardError(f"cannot read `{path}`: {error.strerror}", hint="riskline guards") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise GuardError(f"`{path}` is not TOML: {error}") from error
+    return _manifest(folder, hashlib.sha256(data).hexdigest(), Table(document, str(path)))
+
+
+def _manifest(folder: Path, digest: str, table: Table) -> Manifest:
+    if (schema := table.integer("schema")) != 1:
+        raise table.wrong("schema", schema, "1, the only schema this version reads")
+    cache = table.table("cache") if table.has("cache") else None
+    manifest = Manifest(
+        folder=folder,
+        digest=digest,
+        name=table.matching("name", _NAME, "lower-case letters, digits, `.` and `-`"),
+        title=table.text("title"),
+        status=table.choice("status", ("proven", "unproven")),
+        missing=table.text("missing") if table.has("missing") else None,
+        licence=table.text("licence"),
+        languages=table.texts("languages"),
+        head=table.text("head"),
+        window=table.integer("window", least=8),
+        overlap=table.integer("overlap", least=0),
+        rule=read_rule(table.table("rule")),
+        thresholds=read_thresholds(table.table("thresholds")),
+        golden_tolerance=table.fraction("golden_tolerance"),
+        template=_template(table.table("template")),
+        roles=_roles(table.table("roles")),
+        cache=_cache(cache) if cache else None,
+        graphs={key: graph.file("file") for key, graph in table.table("graphs").tables()},
+        files=_files(table.table("files")),
+        origin=table.table("origin").all_texts(),
+    )
+    table.done()
+    _consistent(manifest, table)
+    return manifest
+
+
+def _consistent(manifest: Manifest, table: Table) -> None:
+    if not manifest.graphs:
+        raise table.wrong("graphs", "no table", "at least one, such as [graphs.fp32]")
+    for name in (*manifest.graphs.values(), "tokenizer.json"):
+        if name not in manifest.files:
+            raise table.wrong("files", "no entry", f'a size and sha256 under [files."{name}"]')
+    if manifest.overlap * 2 > manifest.window:
+        raise table.wrong("overlap", manifest.overlap, f"at most half the window ({manifest.window // 2})")
+
+
+def read_rule(table: Table) -> Rule:
+    """Return the decision rule of a `rule` table."""
+    kind = cast("RuleKind", table.choice("kind", get_args(RuleKind)))
+    rule = Rule(kind, table.integer("n", least=1) if kind == "hold" else 1)
+    table.done()
+    return rule
+
+
+def read_thresholds(table: Table) -> Thresholds:
+    """Return the thresholds of a table with `unsafe` and `controversial`."""
+    thresholds = Thresholds(table.fraction("unsafe"), table.fraction("controversial"))
+    table.done()
+    return thresholds
+
+
+def _template(table: Table) -> Template:
+    kind = table.choice("kind", ("tags",))
+    template = Template(kind, {role: table.text(role) for role in ("system", "prompt", "response") if table.has(role)})
+    table.done()
+    return template
+
+
+def _roles(table: Table) -> dict[Role, Outputs]:
+    roles: dict[Role, Outputs] = {}
+    for key, role in table.tables():
+        if key not in get_args(Role):
+            raise table.wrong(key, "a role", "prompt or response")
+        roles[cast("Role", key)] = _outputs(role)
+    if not roles:
+        raise table.wrong("roles", "no table", "[roles.prompt], [roles.response] or both")
+    return roles
+
+
+def _outputs(table: Table) -> Outputs:
+    scores = cast("CategoryScores", table.choice("category_scores", get_args(CategoryScores)))
+    labels = table.texts("labels")
+    if not {"safe", "unsafe"} <= set(labels) <= set(Label.__members__) or len(set(labels)) != len(labels):
+        raise table.wrong("labels", labels, "safe, unsafe and perhaps controversial, once each, in logit order")
+    outputs = Outputs(
+        risk=table.text("risk"),
+        category=None if scores == "none" else table.text("category"),
+        labels=tuple(Label[label] for label in labels),
+        categories=() if scores == "none" else table.texts("categories"),
+        category_scores=scores,
+        trajectory=table.boolean("trajectory"),
+    )
+    table.done()
+    return outputs
+
+
+def _cache(table: Table) -> Cache:
+    cache = Cache(table.integer("layers", least=1), table.integer("heads", least=1), table.integer("head_dim", least=1))
+    table.done()
+    return cache
+
+
+def _files(table: Table) -> dict[str, FileFacts]:
+    files = {}
+    for key, facts in table.tables():
+        _inside(key, table)
+        files[key] = FileFacts(
+            size=facts.integer("size", least=0),
+            sha256=facts.matching("sha256", _SHA256, "64 hexadecimal digits"),
+        )
+        facts.done()
+    return files
+
+
+def _inside(name: str, table: Table) -> str:
+    """A bundle's files lie flat in its folder: no path of a manifest can point outside it."""
+    if not name or name != Path(name).name or name in (".", "..") or "\\" in name or "\0" in name:
+        raise table.wrong("file", name, "the plain name of a file in the bundle's folder")
+    return name
+
+
+class Table:
+    """A TOML table read key by key; `done` refuses keys that nobody asked for."""
+
+    def __init__(self, table: Mapping[str, Any], where: str) -> None:
+        self._table, self._where, self._seen = table, where, set[str]()
+
+    def has(self, key: str) -> bool:
+        """Whether the table has `key`."""
+        return key in self._table
+
+    def text(self, key: str) -> str:
+        """Return the text under `key`."""
+        return cast("str", self._get(key, str, "text"))
+
+    def integer(self, key: str, *, least: int | None = None) -> int:
+        """Return the whole number under `key`, at least `least`."""
+        value = cast("int", self._get(key, int, "a whole number"))
+        if least is not None and value < least:
+            raise self.wrong(key, value, f"a whole number of at least {least}")
+        return value
+
+    def fraction(self, key: str) -> float:
+        """Return the number between 0 and 1 under `key`."""
+        value = float(self._get(key, (int, float), "a number between 0 and 1"))
+        if not 0 <= value <= 1:
+            raise self.wrong(key, value, "a number between 0 and 1")
+        return value
+
+    def boolean(self, key: str) -> bool:
+        """Return the truth value under `key`."""
+        return cast("bool", self._get(key, bool, "true or false"))
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        """Return the list of texts under `key`."""
+        values = self._get(key, list, "a list of texts")
+        if not all(isinstance(value, str) for value in values):
+            raise self.wrong(key, values, "a list of texts")
+        return tuple(values)
+
+    def choice(self, key: str, choices: tuple[str, ...]) -> str:
+        """Return the text under `key`, one of `choices`."""
+        value = self.text(key)
+        if value not in choices:
+            raise self.wrong(key, value, " or ".join(choices))
+        return value
+
+    def matching(self, key: str, pattern: re.Pattern[str], expected: str) -> str:
+        """Return the text under `key`, which `pattern` matches whole."""
+        value = self.text(key)
+        if not pattern.fullmatch(value):
+            raise self.wrong(key, value, expected)
+        return value
+
+    def file(self, key: str) -> str:
+        """Return the plain file name under `key`, the only key of this table."""
+        value = _inside(self.text(key), self)
+        self.done()
+        return value
+
+    def table(self, key: str) -> Table:
+        """Return the table under `key`."""
+        return Table(self._get(key, dict, "a table"), f"{self._where}: {key}")
+
+    def tables(self) -> list[tuple[str, Table]]:
+        """Return every key and its table, in order."""
+        return [(key, self.table(key)) for key in self._table]
+
+    def all_texts(self) -> dict[str, str]:
+        """Return every key and its text."""
+        return {key: self.text(key) for key in self._table}
+
+    def done(self) -> None:
+        """Refuse keys that nobody asked for."""
+        if unknown := sorted(self._table.keys() - self._seen):
+            raise GuardError(f"{self._where}: unknown key `{unknown[0]}`; known here: {', '.join(sorted(self._seen))}")
+
+    def wrong(self, key: str, found: object, expected: str) -> GuardError:
+        """Return the error for a value that is not what was expected."""
+        return GuardError(f"{self._where}: `{key}` is {found!r}; expected {expected}")
+
+    def _get(self, key: str, kind: type | tuple[type, ...], expected: str) -> Any:  # noqa: ANN401 - TOML's own type
+        self._seen.add(key)
+        if key not in self._table:
+            raise GuardError(f"{self._where}: `{key}` is missing; expected {expected}")
+        value = self._table[key]
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            raise self.wrong(key, value, expected)
+        return value

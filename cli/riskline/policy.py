@@ -1,0 +1,260 @@
+"""Scores to a verdict: thresholds, decision rules, strict and loose readings, categories ignored or escalated."""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast, get_args
+
+import numpy as np
+import orjson
+
+from riskline.errors import ConfigurationError, GuardError
+from riskline.manifest import Manifest, Table, read_rule
+from riskline.records import Label, Point, Role, Rule, Scores, Thresholds, Trajectory, TrajectoryKind, Verdict
+from riskline.trajectory import fires, level, segment_peaks, segments
+
+if TYPE_CHECKING:
+    from riskline.records import Floats
+
+Reading: TypeAlias = Literal["three", "strict", "loose"]
+"""What becomes of controversial: kept as a label, read as unsafe (strict), or read as safe (loose)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Overrides:
+    """Thresholds of a policy file; None leaves the guard's own."""
+
+    unsafe: float | None = None
+    controversial: float | None = None
+
+    def over(self, thresholds: Thresholds) -> Thresholds:
+        """Return `thresholds` with what is set here in their place."""
+        unsafe = thresholds.unsafe if self.unsafe is None else self.unsafe
+        controversial = thresholds.controversial if self.controversial is None else self.controversial
+        return Thresholds(unsafe, controversial)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Rules from scores to a verdict. What is not set is the guard's own: its decision rule and its thresholds.
+
+    `ignore` names categories whose findings count as safe, `escalate` those whose controversial ones count as unsafe.
+    """
+
+    name: str = "default"
+    reading: Reading = "three"
+    rule: Rule | None = None
+    thresholds: Overrides = field(default_factory=Overrides)
+    roles: Mapping[Role, Overrides] = field(default_factory=dict)
+    ignore: frozenset[str] = frozenset()
+    escalate: frozenset[str] = frozenset()
+
+    @property
+    def id(self) -> str:
+        """Name and eight digits of a hash over everything that this policy sets."""
+        facts = {
+            "reading": self.reading,
+            "rule": str(self.rule),
+            "thresholds": [self.thresholds.unsafe, self.thresholds.controversial],
+            "roles": {role: [o.unsafe, o.controversial] for role, o in sorted(self.roles.items())},
+            "ignore": sorted(self.ignore),
+            "escalate": sorted(self.escalate),
+        }
+        return f"{self.name}@{hashlib.sha256(orjson.dumps(facts)).hexdigest()[:8]}"
+
+    def limits(self, manifest: Manifest, role: Role) -> Thresholds:
+        """Return the thresholds in force for a guard and role: the role's over the policy's over the guard's."""
+        return self.roles.get(role, Overrides()).over(self.thresholds.over(manifest.thresholds))
+
+    def rule_for(self, manifest: Manifest) -> Rule:
+        """Return the decision rule in force for a guard."""
+        return self.rule or manifest.rule
+
+    def check(self, manifest: Manifest) -> None:
+        """Refuse categories that the guard does not have, before any record is judged.
+
+        Raises:
+            ConfigurationError: a category to ignore or escalate is none of the guard's.
+        """
+        known = {category for outputs in manifest.roles.values() for category in outputs.categories}
+        if unknown := sorted((self.ignore | self.escalate) - known):
+            raise ConfigurationError(
+                f"policy `{self.name}` names the category `{unknown[0]}`; {manifest.name} has: {', '.join(sorted(known))}"
+            )
+
+
+BUILT_IN = {
+    "default": Policy(),
+    "strict": Policy("strict", reading="strict"),
+    "loose": Policy("loose", reading="loose"),
+}
+
+
+def load_policy(name_or_file: str) -> Policy:
+    """Return a built-in policy by name, or the policy in a TOML file.
+
+    Raises:
+        ConfigurationError: there is neither, or the file has an unknown or wrong key.
+    """
+    if name_or_file in BUILT_IN:
+        return BUILT_IN[name_or_file]
+    path = Path(name_or_file)
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        return _policy(path.stem, Table(document, str(path)))
+    except OSError as error:
+        names = ", ".join(BUILT_IN)
+        raise ConfigurationError(
+            f"no policy `{name_or_file}`: it is none of {names}, and no file of that name can be read"
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"`{path}` is not TOML: {error}") from error
+    except GuardError as error:  # the table reader's own
+        raise ConfigurationError(error.message) from error
+
+
+def _policy(stem: str, table: Table) -> Policy:
+    roles: dict[Role, Overrides] = {}
+    for key, role in table.table("roles").tables() if table.has("roles") else ():
+        if key not in get_args(Role):
+            raise table.wrong("roles", key, "prompt or response")
+        roles[cast("Role", key)] = _overrides(role)
+    policy = Policy(
+        name=table.text("name") if table.has("name") else stem,
+        reading=cast("Reading", table.choice("reading", get_args(Reading))) if table.has("reading") else "three",
+        rule=read_rule(table.table("rule")) if table.has("rule") else None,
+        thresholds=_overrides(table.table("thresholds")) if table.has("thresholds") else Overrides(),
+        roles=roles,
+        ignore=frozenset(table.texts("ignore") if table.has("ignore") else ()),
+        escalate=frozenset(table.texts("escalate") if table.has("escalate") else ()),
+    )
+    table.done()
+    return policy
+
+
+def _overrides(table: Table) -> Overrides:
+    read: Any = {key: table.fraction(key) for key in ("unsafe", "controversial") if table.has(key)}
+    table.done()
+    return Overrides(**read)
+
+
+# --- deciding ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """A policy applied to one guard's scores."""
+
+    manifest: Manifest
+    policy: Policy
+    trajectory: TrajectoryKind = "none"
+
+    def decide(self, scores: Scores, text: str) -> Verdict:
+        """Return the verdict on `text`; label and risk do not depend on `trajectory`."""
+        risk = np.round(1 - scores.safe, 4)
+        rule = self.policy.rule_for(self.manifest) if scores.trajectory else Rule("final")
+        at = level(risk, rule)
+        kinds = dict(zip(scores.categories, scores.kinds[at].tolist(), strict=True))
+        raw, run = self._label(scores, risk, rule)
+        label = self._relabel(raw, kinds)
+        verdict = Verdict(
+            label=label,
+            risk=float(risk[at]),
+            judged=scores.role,
+            role=scores.role,
+            guard=self.manifest.id,
+            policy=self.policy.id,
+            tokens=len(scores.offsets),
+            at=at if scores.trajectory else None,
+            safe=float(scores.safe[at]),
+            controversial=None if scores.controversial is None else float(scores.controversial[at]),
+            unsafe=float(scores.unsafe[at]),
+            category=_largest(kinds) if label > Label.safe else None,
+            categories=kinds,
+            windows=scores.windows,
+            context_truncated=scores.context_truncated,
+        )
+        return (
+            self._along(verdict, scores, risk, run if label > Label.safe else None, text)
+            if scores.trajectory
+            else verdict
+        )
+
+    def empty(self, role: Role) -> Verdict:
+        """Return the verdict on an empty or blank text, which no model has to see."""
+        return Verdict(
+            label=Label.safe,
+            risk=0.0,
+            judged=role,
+            role=role,
+            guard=self.manifest.id,
+            policy=self.policy.id,
+            tokens=0,
+            controversial=0.0 if Label.controversial in self.manifest.roles[role].labels else None,
+            categories=dict.fromkeys(self.manifest.roles[role].categories, 0.0),
+            empty=True,
+        )
+
+    def _label(self, scores: Scores, risk: Floats, rule: Rule) -> tuple[Label, tuple[int, int] | None]:
+        """The label before its reading, and the (onset, fired) tokens of the run that gave it."""
+        limits = self.policy.limits(self.manifest, scores.role)
+        if run := fires(scores.unsafe, limits.unsafe, rule):
+            return Label.unsafe, run
+        if scores.controversial is not None and (run := fires(risk, limits.controversial, rule)):
+            return Label.controversial, run
+        return Label.safe, None
+
+    def _relabel(self, label: Label, kinds: Mapping[str, float]) -> Label:
+        category = _largest(kinds)
+        if category in self.policy.ignore:
+            return Label.safe
+        if label is Label.controversial:
+            if self.policy.reading == "strict" or category in self.policy.escalate:
+                return Label.unsafe
+            if self.policy.reading == "loose":
+                return Label.safe
+        return label
+
+    def _along(self, verdict: Verdict, scores: Scores, risk: Floats, run: tuple[int, int] | None, text: str) -> Verdict:
+        onset, fired = (_point(scores, risk, token) for token in run) if run else (None, None)
+        return replace(
+            verdict,
+            onset=onset,
+            fired=fired,
+            peak=_point(scores, risk, int(np.argmax(risk))),
+            trajectory=trajectory(scores, risk, text, self.trajectory),
+        )
+
+
+def trajectory(scores: Scores, risk: Floats, text: str, kind: TrajectoryKind) -> Trajectory | None:
+    """Return risk along `text` by tokens or by segments; a segment carries the scores of its highest token."""
+    if kind == "none":
+        return None
+    if kind == "tokens":
+        spans, tokens = list(map(tuple, scores.offsets.tolist())), np.arange(len(risk))
+    else:
+        peaks = segment_peaks(segments(text), scores.offsets, risk)
+        spans, tokens = [span for span, _ in peaks], np.array([token for _, token in peaks])
+    kinds = scores.kinds[tokens]
+    # A safe stretch has no kind: the category head says which one only given that there is a risk.
+    named = [scores.categories[i] for i in kinds.argmax(axis=1)] if scores.categories else [None] * len(tokens)
+    risks = risk[tokens].tolist()
+    return Trajectory(
+        offsets=tuple(spans),
+        risk=tuple(risks),
+        unsafe=tuple(scores.unsafe[tokens].tolist()),
+        category=tuple(name if value >= 0.5 else None for name, value in zip(named, risks, strict=True)),
+    )
+
+
+def _largest(kinds: Mapping[str, float]) -> str | None:
+    return max(kinds, key=lambda kind: kinds[kind]) if kinds else None
+
+
+def _point(scores: Scores, risk: Floats, token: int) -> Point:
+    start, end = scores.offsets[token].tolist()
+    return Point(token, (start, end), float(risk[token]))

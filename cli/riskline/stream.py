@@ -1,0 +1,82 @@
+"""A text judged while it arrives: every token scored once, with the keys and values of those before it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from riskline.errors import GuardError
+from riskline.heads.stream import scores
+from riskline.policy import Judge
+from riskline.records import Encoded, Role, Scores, Verdict
+from riskline.session import Session, State
+from riskline.tokenizer import Tokenizer
+from riskline.window import Layout
+
+if TYPE_CHECKING:
+    from riskline.records import Integers, RawFloats
+
+
+class Stream:
+    """One live text. Feeding it in any pieces ends in the verdict of judging it at once.
+
+    A word that may still grow is not scored until more text or `finish` settles it.
+    """
+
+    def __init__(self, judge: Judge, tokenizer: Tokenizer, session: Session, role: Role, start: Encoded) -> None:
+        manifest = judge.manifest
+        if len(start.after) or not session.stateful:
+            raise GuardError(f"guard `{manifest.name}` cannot judge a text while it arrives; it reads the end first")
+        self._judge, self._tokenizer, self._session, self._role, self._start = judge, tokenizer, session, role, start
+        self._layout = Layout.of(start, manifest.window, manifest.overlap)
+        outputs = manifest.roles[role]
+        self._names = (outputs.risk, outputs.category) if outputs.category else (outputs.risk,)
+        self.text = ""
+        self._reset()
+
+    def _reset(self) -> None:
+        self._ids: Integers = np.zeros(0, np.int64)
+        self._parts: list[Mapping[str, RawFloats]] = []
+        self._state: State | None = None
+        self._window = -1
+
+    def feed(self, piece: str) -> Verdict:
+        """Append `piece` and return the verdict on the tokens settled so far."""
+        self.text += piece
+        ids, offsets, settled = self._tokenizer.settled(self.text)
+        return self._judge_up_to(ids, offsets, settled)
+
+    def finish(self) -> Verdict:
+        """Score what was held back and return the verdict on the whole text."""
+        ids, offsets = self._tokenizer.words(self.text)
+        return self._judge_up_to(ids, offsets, len(ids))
+
+    def _judge_up_to(self, ids: Integers, offsets: Integers, count: int) -> Verdict:
+        done = len(self._ids)
+        if count < done or not np.array_equal(ids[:done], self._ids):
+            self._reset()  # a tokenizer that changes its mind about earlier words: start again rather than be wrong
+        while len(self._ids) < count:
+            self._advance(ids, count)
+        if not count or not self.text.strip():
+            return self._judge.empty(self._role)
+        return self._judge.decide(self._scores(offsets[:count]), self.text[: offsets[count - 1, 1]])
+
+    def _advance(self, ids: Integers, count: int) -> None:
+        """Score from the first unscored token to `count` or the end of its window, whichever is nearer."""
+        first = len(self._ids)
+        if self._window < 0 or first >= self._layout.first_own(self._window + 1):
+            self._window += 1
+            context = ids[self._window * self._layout.stride : first]
+            _, self._state = self._session.step(np.concatenate((self._start.before, context)), None, self._names)
+        last = min(count, self._layout.first_own(self._window + 1))
+        logits, self._state = self._session.step(ids[first:last], self._state, self._names)
+        self._parts.append(logits)
+        self._ids = ids[:last]
+
+    def _scores(self, offsets: Integers) -> Scores:
+        joined = {name: np.concatenate([part[name] for part in self._parts]) for name in self._names}
+        encoded = Encoded(self._start.before, self._ids, self._start.after, offsets, self._start.context_truncated)
+        outputs = self._judge.manifest.roles[self._role]
+        return scores(outputs, self._role, encoded, joined, self._window + 1)

@@ -1,0 +1,122 @@
+"""Pieces to token ids and code-point offsets.
+
+Covers: user text never yields a special token, because it is encoded by a tokenizer that has none; the template's own
+pieces must each be exactly one special token. Does not cover: words that merely look like a tag to a reader.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import orjson
+from tokenizers import Tokenizer as Backend
+
+from riskline.errors import GuardError, RecordError
+from riskline.records import Encoded, Piece
+
+if TYPE_CHECKING:
+    from riskline.records import Integers
+
+_EMPTY = np.zeros(0, np.int64)
+
+
+class Tokenizer:
+    """A bundle's tokenizer.json, split into its ordinary vocabulary and its special tokens."""
+
+    def __init__(self, backend: Backend, special: dict[str, int]) -> None:
+        self._backend, self.special = backend, special
+
+    @classmethod
+    def load(cls, path: Path) -> Tokenizer:
+        """Return the tokenizer in `path`.
+
+        Raises:
+            GuardError: the file is not a tokenizer.json.
+        """
+        try:
+            document = orjson.loads(path.read_bytes())
+            special = {token["content"]: int(token["id"]) for token in document["added_tokens"]}
+            # Without its added tokens, and without a post-processor that adds them, the backend knows words only.
+            document |= {"added_tokens": [], "post_processor": None, "truncation": None, "padding": None}
+            backend = Backend.from_str(orjson.dumps(document).decode())
+        except Exception as error:
+            raise GuardError(f"`{path}` is not a tokenizer.json: {error}", hint="riskline guards verify") from error
+        return cls(backend, special)
+
+    def settled(self, text: str) -> tuple[Integers, Integers, int]:
+        """Return ids and offsets of user text and how many of its tokens more text can no longer change.
+
+        The last word may still grow, so its tokens are not settled.
+        """
+        ids, offsets = self.words(text)
+        words = self._backend.encode(text, add_special_tokens=False).word_ids
+        return ids, offsets, words.index(words[-1]) if words else 0
+
+    def words(self, text: str) -> tuple[Integers, Integers]:
+        """Return the ids (tokens,) and code-point offsets (tokens, 2) of user text.
+
+        Raises:
+            RecordError: the text holds a lone surrogate, or its tokens include a special one.
+        """
+        try:
+            encoding = self._backend.encode(text, add_special_tokens=False)
+        except (TypeError, UnicodeEncodeError) as error:
+            raise RecordError(
+                "lone-surrogate", "the text holds half of a surrogate pair, which is no character"
+            ) from error
+        ids = np.array(encoding.ids, np.int64)
+        if self.special and np.isin(ids, list(self.special.values())).any():
+            raise RecordError("special-token", "the guard's vocabulary turns this text into a special token")
+        return ids, np.array(encoding.offsets, np.int64).reshape(-1, 2)
+
+    def tag(self, text: str) -> int:
+        """Return the id of the special token that a template writes as `text`.
+
+        Raises:
+            GuardError: the vocabulary has no such special token.
+        """
+        if text not in self.special:
+            raise GuardError(f"the template's `{text}` is not a special token of tokenizer.json")
+        return self.special[text]
+
+    def encode(self, turns: Sequence[Sequence[Piece]], context: int) -> Encoded:
+        """Return the row of a rendered conversation whose last turn is judged.
+
+        `context` is the most positions that earlier turns may take. Where they take more, the oldest turns go first and
+        then the start of the nearest one; the limit does not depend on the judged text, so neither do prefixes.
+        """
+        *earlier, last = turns
+        before, cut = self._context([self._ids(turn) for turn in earlier], context)
+        after: list[Integers] = []
+        judged, offsets = _EMPTY, _EMPTY.reshape(-1, 2)
+        for piece in last:
+            if piece.judged:
+                judged, offsets = self.words(piece.text)
+                before, after = [*before, *after], []
+            else:
+                after.append(self._piece(piece))
+        return Encoded(_join(before), judged, _join(after), offsets, context_truncated=cut)
+
+    def _context(self, turns: list[Integers], limit: int) -> tuple[list[Integers], bool]:
+        kept: list[Integers] = []
+        for ids in reversed(turns):
+            if len(ids) > limit:
+                # The tag stays, so that the rest is still read as a turn of its role.
+                nearest = [] if kept or limit < 2 else [np.concatenate((ids[:1], ids[len(ids) - limit + 1 :]))]
+                return [*nearest, *kept], True
+            kept.insert(0, ids)
+            limit -= len(ids)
+        return kept, False
+
+    def _ids(self, turn: Sequence[Piece]) -> Integers:
+        return _join([self._piece(piece) for piece in turn])
+
+    def _piece(self, piece: Piece) -> Integers:
+        return np.array([self.tag(piece.text)], np.int64) if piece.ours else self.words(piece.text)[0]
+
+
+def _join(rows: list[Integers]) -> Integers:
+    return np.concatenate(rows) if rows else _EMPTY
