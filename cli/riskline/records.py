@@ -336,9 +336,13 @@ Outcome: TypeAlias = Judged | Failure
 
 @dataclass(slots=True)
 class Summary:
-    """What a run did, counted as it goes; every record is in exactly one of `labels`, `failures` and `unseen`."""
+    """What a run did, counted as it goes; every record is in exactly one of `labels`, `failures` and `unseen`.
+
+    `flagged` counts labels above safe of all of them: what was seen of a record with unseen parts counts as well.
+    """
 
     labels: Counter[Label] = field(default_factory=Counter)
+    flagged: Counter[Label] = field(default_factory=Counter)
     failures: Counter[str] = field(default_factory=Counter)
     skips: Counter[str] = field(default_factory=Counter)
     unseen: int = 0
@@ -371,6 +375,8 @@ class Summary:
             self.unseen += 1
         else:
             self.labels[verdict.label] += 1
+        if verdict.label > Label.safe:
+            self.flagged[verdict.label] += 1
         self.empty += verdict.empty
         self.windowed += verdict.windows > 1
         self.context_truncated += verdict.context_truncated

@@ -99,7 +99,7 @@ def open_session(path: Path, provider: str, cache: Cache | None, *, threads: int
     """
     if provider != "auto":
         return _open(path, provider, cache, threads)
-    if _driver_missing() is None and PROVIDERS["cuda"] in _runtime().get_available_providers():
+    if driver_missing() is None and PROVIDERS["cuda"] in _runtime().get_available_providers():
         with contextlib.suppress(ProviderError):
             return _open(path, "cuda", cache, threads)
     return _open(path, "cpu", cache, threads)
@@ -134,10 +134,11 @@ def _runtime() -> Any:  # noqa: ANN401 - the library is untyped
     try:
         import onnxruntime
     except ImportError as error:
-        extra = "gpu" if _driver_missing() is None else "cpu"
+        extra = "gpu" if driver_missing() is None else "cpu"
         raise ProviderError("no ONNX Runtime is installed", hint=f'pip install "riskline[{extra}]"') from error
-    if not hasattr(onnxruntime, "InferenceSession"):
+    if not hasattr(onnxruntime, "InferenceSession"):  # what is left when one of two distributions is removed
         raise ProviderError("the installed ONNX Runtime is incomplete", hint="riskline doctor")
+    onnxruntime.disable_telemetry_events()
     return onnxruntime
 
 
@@ -148,15 +149,15 @@ def _require(runtime: Any, provider: str) -> None:  # noqa: ANN401 - the library
     if PROVIDERS[provider] not in runtime.get_available_providers():
         hint = 'pip uninstall onnxruntime && pip install "riskline[gpu]"' if provider in _NVIDIA else "riskline doctor"
         raise ProviderError(f"the installed ONNX Runtime has no {provider} provider", hint=hint)
-    if provider in _NVIDIA and (missing := _driver_missing()):
+    if provider in _NVIDIA and (missing := driver_missing()):
         raise ProviderError(
             f"provider `{provider}` cannot run: {missing} cannot be loaded, so there is no NVIDIA driver",
             hint="install the NVIDIA driver, or pass --provider cpu",
         )
 
 
-def _driver_missing() -> str | None:
-    """The NVIDIA driver's library if it cannot be loaded, else None."""
+def driver_missing() -> str | None:
+    """Return the name of the NVIDIA driver's library if it cannot be loaded, else None."""
     name = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
     try:
         ctypes.CDLL(name)

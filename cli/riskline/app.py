@@ -1,0 +1,145 @@
+"""The command line: flags in, one call, an exit code out. The only room that knows exit codes."""
+
+from __future__ import annotations
+
+import errno
+import functools
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from riskline.commands import Ending, note
+from riskline.commands import guards as guards_commands
+from riskline.commands.check import check
+from riskline.commands.config import defaults, find_config
+from riskline.commands.doctor import doctor
+from riskline.commands.schema import schema
+from riskline.commands.score import score
+from riskline.commands.trace import trace
+from riskline.errors import OutputError, RisklineError
+
+CLEAN, FLAGGED, FAILED, INCOMPLETE, INTERRUPTED, CLOSED_PIPE = 0, 1, 2, 3, 130, 141
+
+app = typer.Typer(
+    name="riskline",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "RISKLINE"},
+)
+
+
+def exit_code(ending: Ending) -> int:
+    """Return the exit code of an ending: 2, then 1, then 3."""
+    if ending.failed:
+        return FAILED
+    if ending.flagged:
+        return FLAGGED
+    return INCOMPLETE if ending.incomplete else CLEAN
+
+
+@app.callback()
+def configure(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.", is_eager=True)] = False,
+) -> None:
+    """Judge text with guard models: a label, categories, and where in the text the risk rose."""
+    if version:
+        from importlib.metadata import version as installed
+
+        sys.stdout.write(f"riskline {installed('riskline')}\n")
+        raise typer.Exit
+    if found := find_config(Path.cwd()):
+        path, tables = found
+        commands: Any = getattr(context.command, "commands", {})
+        known = {
+            name: {param.name for param in command.params} - {"help"}
+            for name, command in commands.items()
+            if name in ("check", "score", "trace")
+        }
+        context.default_map = defaults(path, tables, known)
+        if context.invoked_subcommand in known:
+            note(f"riskline: configuration from {path}")
+
+
+def _ending_in_exit(command: Callable[..., Ending]) -> Callable[..., None]:
+    @functools.wraps(command)
+    def run(*args: Any, **flags: Any) -> None:  # noqa: ANN401 - whatever the command takes
+        raise typer.Exit(exit_code(_run(functools.partial(command, *args, **flags))))
+
+    return run
+
+
+def _run(command: Callable[[], Ending]) -> Ending:
+    """Run a command to its last byte: data that did not reach stdout is a failure, not a success."""
+    try:
+        ending = command()
+        sys.stdout.flush()
+    except BrokenPipeError as error:
+        raise typer.Exit(_silence_stdout()) from error
+    except OSError as error:
+        if error.errno == errno.EPIPE:
+            raise typer.Exit(_silence_stdout()) from error
+        if error.errno in (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EFBIG):
+            _silence_stdout()
+            raise OutputError(f"cannot write: {error.strerror}") from error
+        raise
+    return ending
+
+
+def _silence_stdout() -> int:
+    """Keep the interpreter from flushing into the closed pipe again, with a message, when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return CLOSED_PIPE
+
+
+for _command in (check, score, trace, doctor, schema):
+    app.command()(_ending_in_exit(_command))
+
+guards_app = typer.Typer(invoke_without_command=True, help="The catalog of guards and their bundles.")
+app.add_typer(guards_app, name="guards")
+
+
+@guards_app.callback()
+def guards(context: typer.Context, json: guards_commands.AsJson = False) -> None:
+    """List the guards found; or show or verify one."""
+    if context.invoked_subcommand is None:
+        raise typer.Exit(exit_code(_run(lambda: guards_commands.list_guards(json=json))))
+
+
+guards_app.command("show")(_ending_in_exit(guards_commands.show))
+guards_app.command("verify")(_ending_in_exit(guards_commands.verify))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code; expected errors are told plainly, bugs keep their traceback."""
+    try:
+        code = app(None if arguments is None else list(arguments), standalone_mode=False)
+    except RisklineError as error:
+        return _tell(error.message, error.hint)
+    except typer.TyperException as error:
+        return _tell(_usage_message(error), _usage_hint(error))
+    except (KeyboardInterrupt, typer.Abort):
+        return INTERRUPTED
+    return code if isinstance(code, int) else CLEAN
+
+
+def _tell(message: str, hint: str | None) -> int:
+    note(f"error: {message}")
+    if hint:
+        note(f"hint: {hint}")
+    return FAILED
+
+
+def _usage_message(error: typer.TyperException) -> str:
+    message = error.format_message().rstrip(".")
+    return message[:1].lower() + message[1:]
+
+
+def _usage_hint(error: typer.TyperException) -> str:
+    context = getattr(error, "ctx", None)
+    return f"{context.command_path if context else 'riskline'} --help"

@@ -1,0 +1,56 @@
+"""The flags that say what is read."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from riskline.commands.options import MAX_RECORD_BYTES, BareRole
+
+if TYPE_CHECKING:
+    from riskline.scan import Item
+    from riskline.sources import SourceOptions
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What is read, and as what."""
+
+    command: Literal["check", "score"]
+    paths: list[str]
+    input_format: str = "auto"
+    role: BareRole = BareRole.prompt
+    prompt_field: str | None = None
+    response_field: str | None = None
+    text_field: str | None = None
+    messages_field: str | None = None
+    all_turns: bool = False
+    include: list[str] | None = None
+    max_record_bytes: int = MAX_RECORD_BYTES
+    strict_input: bool = False
+
+    def options(self) -> SourceOptions:
+        """Return these flags in the words of `sources`."""
+        from riskline.sources import SourceOptions
+
+        return SourceOptions(
+            input_format=self.input_format,
+            for_command=self.command,
+            role=self.role.value,
+            prompt_field=self.prompt_field,
+            response_field=self.response_field,
+            text_field=self.text_field,
+            messages_field=self.messages_field,
+            all_turns=self.all_turns,
+            include=tuple(self.include or ()),
+            max_record_bytes=self.max_record_bytes,
+            strict_input=self.strict_input,
+        )
+
+    def open(self) -> Iterator[Item]:
+        """Return the records of every path; what is missing or unreadable is refused before the first."""
+        from riskline.sources import read
+
+        return read(self.paths, self.options(), sys.stdin.buffer)

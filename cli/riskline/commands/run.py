@@ -1,0 +1,213 @@
+"""What `check` and `score` share: load, scan, write, count, and say what was done."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from riskline.commands import Ending, note
+from riskline.commands.options import ColorWhen, FailOn
+from riskline.errors import OutputError, UsageError
+from riskline.finding import Redaction
+from riskline.policy import Judge, Overrides, Policy, load_policy
+from riskline.records import Chosen, Label, Skip, Summary, TrajectoryKind
+
+if TYPE_CHECKING:
+    from riskline.guard import Guard
+    from riskline.scan import Item, Result
+    from riskline.sinks import Sink
+
+
+@dataclass(frozen=True, slots=True)
+class Judging:
+    """The flags that say who judges and how."""
+
+    guard: str
+    policy: str
+    unsafe: float | None
+    controversial: float | None
+    provider: str
+    trajectory: TrajectoryKind
+
+    def read_policy(self) -> Policy:
+        """Return the policy with the thresholds of the flags over its own."""
+        policy = load_policy(self.policy)
+        flags = Overrides(self.unsafe, self.controversial)
+        if flags == Overrides():
+            return policy
+        merged = Overrides(
+            policy.thresholds.unsafe if flags.unsafe is None else flags.unsafe,
+            policy.thresholds.controversial if flags.controversial is None else flags.controversial,
+        )
+        return replace(policy, thresholds=merged, roles={})
+
+    def load(self) -> tuple[Guard, Judge]:
+        """Load the guard and bind the policy to it."""
+        from riskline.guard import load  # numpy and ONNX Runtime: only when something is judged
+
+        policy = self.read_policy()
+        guard = load(self.guard, provider=self.provider)
+        policy.check(guard.manifest)
+        return guard, Judge(guard.manifest, policy, self.trajectory)
+
+
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """The flags that say how much is told on stderr, and when colour is used."""
+
+    quiet: bool
+    verbose: bool
+    color: ColorWhen
+
+    def note(self, message: str) -> None:
+        """Tell unless quiet."""
+        if not self.quiet:
+            note(f"riskline: {message}")
+
+    @property
+    def on_terminal(self) -> bool:
+        """Whether stderr is a terminal that wants to be told."""
+        return not self.quiet and sys.stderr.isatty()
+
+    def colored(self, stream: object) -> bool:
+        """Whether `stream` gets colour: the flag, then NO_COLOR and FORCE_COLOR, then whether it is a terminal."""
+        if self.color is not ColorWhen.auto:
+            return self.color is ColorWhen.always
+        if os.environ.get("NO_COLOR"):
+            return False
+        return bool(os.environ.get("FORCE_COLOR")) or bool(getattr(stream, "isatty", bool)())
+
+
+def redaction(redact: bool, key: str | None) -> Redaction | None:  # noqa: FBT001 - a flag's value
+    """Return how texts are named when they may not be shown."""
+    if not redact:
+        if key is not None:
+            raise UsageError("--redact-key says how to redact, but --redact is not given", hint="add --redact")
+        return None
+    return Redaction(key.encode() if key is not None else secrets.token_bytes(32))
+
+
+def workers(guard: Guard) -> int:
+    """Return how many threads judge: every core this process may use on the CPU, two to keep an accelerator fed."""
+    if guard.session.provider != "cpu":
+        return 2
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@dataclass(slots=True)
+class Run:
+    """One pass over the input: every outcome counted and written to every sink."""
+
+    guard: Guard
+    judge: Judge
+    telling: Telling
+    sinks: Sequence[Sink]
+    progress: bool = False
+    total: int | None = None
+
+    def over(self, items: Iterable[Item]) -> Summary:
+        """Judge everything and return what was counted."""
+        from riskline.scan import scan
+        from riskline.show.report import summary_line
+
+        summary, started = Summary(), time.perf_counter()
+        threads = workers(self.guard)
+        provider = self.guard.session.provider
+        self.telling.note(
+            f"guard {self.judge.manifest.id} ({self.guard.bundle.precision}) on {provider}, "
+            f"policy {self.judge.policy.id}, {threads} at a time"
+        )
+        for result in self._watched(scan(items, self.guard, self.judge, workers=threads)):
+            self._take(result, summary)
+        for sink in self.sinks:
+            sink.close(summary)
+        seconds = time.perf_counter() - started
+        self.telling.note(f"{summary_line(summary)}, {seconds:.1f} s")
+        return summary
+
+    def _watched(self, results: Iterator[Result]) -> Iterable[Result]:
+        if not self.progress:
+            return results
+        from riskline.show.progress import watch
+
+        return watch(results, self.total)
+
+    def _take(self, result: Result, summary: Summary) -> None:
+        if isinstance(result, Chosen):
+            self.telling.note(f"reading {result.path} as {result.format}")
+            return
+        summary.count(result)
+        if isinstance(result, Skip):
+            if self.telling.verbose:
+                self.telling.note(f"skipped {result.path}: {result.reason}")
+            return
+        for sink in self.sinks:
+            sink.write(result)
+
+
+def ending(summary: Summary, fail_on: FailOn, *, allow_incomplete: bool) -> Ending:
+    """Return how a run ended."""
+    flagged = fail_on is not FailOn.never and any(
+        count for label, count in summary.flagged.items() if label >= Label[fail_on.value]
+    )
+    return Ending(flagged=flagged, incomplete=summary.not_judged > 0 and not allow_incomplete)
+
+
+def run_facts(guard: Guard, judge: Judge) -> dict[str, object]:
+    """Return what produced this run's verdicts: versions, provider, precision, hashes."""
+    import platform
+    from importlib.metadata import version
+
+    from riskline.session import runtimes
+
+    manifest = guard.manifest
+    limits = {
+        role: {"unsafe": limit.unsafe, "controversial": limit.controversial}
+        for role in manifest.roles
+        for limit in [judge.policy.limits(manifest, role)]
+    }
+    return {
+        "schema": 1,
+        "riskline": version("riskline"),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "runtime": runtimes(),
+        "packages": {name: version(name) for name in ("numpy", "tokenizers", "orjson")},
+        "provider": guard.session.provider,
+        "nodes": {name: counter.total() for name, counter in guard.session.nodes.items()},
+        "guard": manifest.id,
+        "manifest_sha256": manifest.digest,
+        "precision": guard.bundle.precision,
+        "files": {name: facts.sha256 for name, facts in manifest.files.items()},
+        "policy": judge.policy.id,
+        "rule": str(judge.policy.rule_for(manifest)),
+        "thresholds": limits,
+    }
+
+
+def write_run_info(path: str, guard: Guard, judge: Judge, summary: Summary) -> None:
+    """Write the facts of the run and what it counted to `path`."""
+    import orjson
+
+    counts = {
+        "judged": summary.judged,
+        "labels": {label.name: count for label, count in sorted(summary.labels.items())},
+        "failures": dict(summary.failures),
+        "skipped": dict(summary.skips),
+        "unseen": summary.unseen,
+        "empty": summary.empty,
+        "windowed": summary.windowed,
+        "context_truncated": summary.context_truncated,
+        "cached": summary.cached,
+    }
+    try:
+        Path(path).write_bytes(orjson.dumps(run_facts(guard, judge) | {"counts": counts}, option=orjson.OPT_INDENT_2))
+    except OSError as error:
+        raise OutputError(f"cannot write `{path}`: {error.strerror}") from error
+
