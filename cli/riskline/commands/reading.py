@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from riskline.commands.options import MAX_RECORD_BYTES, BareRole
@@ -54,3 +55,19 @@ class Reading:
         from riskline.sources import read
 
         return read(self.paths, self.options(), sys.stdin.buffer)
+
+    def lines(self) -> int | None:
+        """Return how many lines the inputs have, for a progress bar; None unless all are plain JSONL or text files."""
+        names = [Path(path) for path in self.paths]
+        if not all(path.is_file() and path.suffix in _COUNTED and path.stat().st_size < _COUNTABLE for path in names):
+            return None
+        return sum(_count_lines(path) for path in names)
+
+
+_COUNTED = {".jsonl", ".ndjson"}
+_COUNTABLE = 4 << 30
+
+
+def _count_lines(path: Path) -> int:
+    with path.open("rb") as file:
+        return sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))

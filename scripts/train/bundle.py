@@ -1,0 +1,259 @@
+"""A checkpoint becomes models/riskline-mini: graph, manifest, golden texts from PyTorch, and the proof of all three.
+
+python scripts/train/bundle.py --config scripts/train/mini.toml --checkpoint RUN/last.pt --tokenizer RUN/tokenizer.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import shutil
+import statistics
+import time
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import torch
+from corpus import CATEGORIES
+from golden_texts import CONVERSATIONS, Conversation
+from graph import HEADS, Weights, assemble
+from model import Mini, Shape
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+ROOT = Path(__file__).parents[2]
+FILES = ("model.onnx", "tokenizer.json", "golden.jsonl", "LICENSE")
+LAW = 1e-3
+"""The largest difference of a probability that what follows a token, or its neighbours, may make."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """The PyTorch model, the tokenizer that it was trained with, and that tokenizer without its tags."""
+
+    model: Mini
+    tags: Tokenizer
+    words: Tokenizer
+
+    @classmethod
+    def load(cls, checkpoint: Path, tokenizer: Path, shape: Shape) -> Reference:
+        """Return the reference in fp32; text is encoded without tags, so that it cannot spell one."""
+        model = Mini(shape)
+        model.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True)["model"])
+        document = json.loads(tokenizer.read_text(encoding="utf-8"))
+        words = Tokenizer.from_str(json.dumps({**document, "added_tokens": []}))
+        return cls(model.eval(), Tokenizer.from_file(str(tokenizer)), words)
+
+    def row(self, turns: Conversation) -> tuple[NDArray[np.int64], int]:
+        """Return a conversation's ids and how many of the last are judged."""
+        ids: list[int] = []
+        judged = 0
+        for role, text in turns:
+            words = self.words.encode(text, add_special_tokens=False).ids
+            ids += [self.tags.token_to_id(f"<|{role}|>"), *words]
+            judged = len(words)
+        return np.array(ids, np.int64), judged
+
+    def probabilities(self, ids: NDArray[np.int64], *, response: bool) -> NDArray[np.float64]:
+        """Return P(safe, unsafe, controversial) after every position, (width, 3)."""
+        with torch.no_grad():
+            logits = self.model(torch.from_numpy(ids)[None])[0].double()
+        first = 12 if response else 0
+        return torch.softmax(logits[:, first : first + 3], -1).numpy()
+
+
+class Runtime:
+    """The graph in ONNX Runtime, one thread."""
+
+    def __init__(self, path: Path, shape: Shape) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        self.names = [f"past_key_values.{i}.{kind}" for i in range(shape.layers) for kind in ("key", "value")]
+        self.shape = shape
+
+    def run(self, ids: NDArray[np.int64], past: list[NDArray[np.float32]] | None = None) -> list[NDArray[np.float32]]:
+        """Return the four heads' logits and the state after `ids`, (batch, new)."""
+        empty = np.zeros((len(ids), self.shape.heads, 0, self.shape.head_dim), np.float32)
+        feeds = dict(zip(self.names, past or [empty] * len(self.names), strict=True))
+        outputs = [*HEADS, *(name.replace("past_key_values", "present") for name in self.names)]
+        return self.session.run(outputs, {"input_ids": ids, **feeds})
+
+    def probabilities(self, ids: NDArray[np.int64], *, response: bool) -> NDArray[np.float64]:
+        """Return P(safe, unsafe, controversial) after every position, (width, 3)."""
+        return softmax(self.run(ids[None])[2 if response else 0][0])
+
+    def stepped(self, ids: NDArray[np.int64], *, response: bool) -> NDArray[np.float64]:
+        """Return the same, one token a run with the state handed on."""
+        past, rows = None, []
+        for token in ids:
+            heads = self.run(np.array([[token]]), past)
+            past = heads[4:]
+            rows.append(heads[2 if response else 0][0])
+        return softmax(np.concatenate(rows))
+
+
+def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the softmax over the last axis, in double precision."""
+    powers = np.exp(logits.astype(np.float64) - logits.max(-1, keepdims=True))
+    return powers / powers.sum(-1, keepdims=True)
+
+
+def prove(reference: Reference, runtime: Runtime, width: int) -> dict[str, float]:
+    """Return how far the graph is from PyTorch, and how far prefixes, steps and padding move a probability."""
+    worst = dict.fromkeys(("pytorch", "prefix", "step", "padding"), 0.0)
+    for turns in CONVERSATIONS:
+        ids, judged = reference.row(turns)
+        ids, response = ids[:width], turns[-1][0] == "response"
+        whole = runtime.probabilities(ids, response=response)
+        padded = np.zeros((2, len(ids) + 7), np.int64)
+        padded[0, : len(ids)] = ids
+        head = 2 if response else 0
+        cut = max(1, len(ids) - judged // 2)
+        others = {
+            "pytorch": (reference.probabilities(ids, response=response), whole),
+            "prefix": (runtime.probabilities(ids[:cut], response=response), whole[:cut]),
+            "step": (runtime.stepped(ids, response=response), whole),
+            "padding": (softmax(runtime.run(padded)[head][0, : len(ids)]), whole),
+        }
+        for name, (one, two) in others.items():
+            worst[name] = max(worst[name], float(np.abs(one - two).max()))
+    return worst
+
+
+def timings(runtime: Runtime, lengths: tuple[int, ...] = (8, 16, 32, 128, 256)) -> dict[str, float]:
+    """Return the median milliseconds of a run at several lengths, and of a step after 128 tokens."""
+    generator, result = np.random.default_rng(0), {}
+    for length in lengths:
+        ids = generator.integers(300, 20_000, (1, length))
+        result[f"{length} tokens"] = _median(lambda ids=ids: runtime.run(ids))
+    past = runtime.run(generator.integers(300, 20_000, (1, 128)))[4:]
+    result["a step after 128"] = _median(lambda: runtime.run(np.array([[500]]), past))
+    return result
+
+
+def _median(call: Any) -> float:
+    times = []
+    for _ in range(21):
+        started = time.perf_counter()
+        call()
+        times.append(1000 * (time.perf_counter() - started))
+    return round(statistics.median(times), 2)
+
+
+def goldens(reference: Reference) -> str:
+    """Return golden.jsonl: what PyTorch in fp32 says of every judged token."""
+    lines = []
+    for turns in CONVERSATIONS:
+        ids, judged = reference.row(turns)
+        rows = reference.probabilities(ids, response=turns[-1][0] == "response")[-judged:].round(6)
+        line = {
+            "turns": [{"role": role, "text": text} for role, text in turns],
+            "safe": rows[:, 0].tolist(),
+            "unsafe": rows[:, 1].tolist(),
+        }
+        lines.append(json.dumps(line, ensure_ascii=False))
+    return "\n".join(lines) + "\n"
+
+
+def manifest(config: dict[str, Any], shape: Shape, folder: Path) -> str:
+    """Return guard.toml for the files in `folder`."""
+    facts = config["bundle"]
+    text = f"""# Written by scripts/train/bundle.py.
+schema = 1
+name = "riskline-mini"
+title = "Riskline mini, the embedded default"
+status = "proven"
+licence = "Apache-2.0"
+languages = {json.dumps(facts["languages"])}
+head = "stream"
+window = {config["width"]}
+overlap = {facts["overlap"]}
+rule = {{ kind = "hold", n = 2 }}
+golden_tolerance = {facts["golden_tolerance"]}
+
+[origin]
+trained_by = "scripts/train"
+config = "scripts/train/mini.toml"
+
+[thresholds]
+unsafe = {facts["unsafe"]}
+controversial = {facts["controversial"]}
+
+[template]
+kind = "tags"
+system = "<|system|>"
+prompt = "<|prompt|>"
+response = "<|response|>"
+"""
+    for role, count in (("prompt", 9), ("response", 8)):
+        text += f"""
+[roles.{role}]
+risk = "{role}_risk"
+category = "{role}_category"
+labels = ["safe", "unsafe", "controversial"]
+categories = {json.dumps(CATEGORIES[:count])}
+category_scores = "single"
+trajectory = true
+"""
+    text += f"\n[cache]\nlayers = {shape.layers}\nheads = {shape.heads}\nhead_dim = {shape.head_dim}\n"
+    text += '\n[graphs.int8]\nfile = "model.onnx"\n'
+    for name in FILES:
+        data = (folder / name).read_bytes()
+        text += f'\n[files."{name}"]\nsize = {len(data)}\nsha256 = "{hashlib.sha256(data).hexdigest()}"\n'
+    return text
+
+
+def calibrated(weights: Weights, config: dict[str, Any]) -> Weights:
+    """Return the weights with the heads' calibration folded in: logits divided by their role's temperature."""
+    weights = {name: value.float().clone() for name, value in weights.items()}
+    for name, (first, last) in {"prompt": (0, 12), "response": (12, 23)}.items():
+        temperature = config["bundle"].get("temperature", {}).get(name, 1.0)
+        weights["head.weight"][first:last] /= temperature
+        weights["head.bias"][first:last] /= temperature
+    return weights
+
+
+def build(config: dict[str, Any], reference: Reference, tokenizer: Path, folder: Path) -> Runtime:
+    """Write every file of the bundle and return its graph, loaded."""
+    shape = Shape(**config["shape"])
+    reference.model.load_state_dict(calibrated(reference.model.state_dict(), config))
+    folder.mkdir(parents=True, exist_ok=True)
+    model = assemble(dict(reference.model.state_dict()), shape, "int8", longest=2 * config["width"])
+    (folder / "model.onnx").write_bytes(model.SerializeToString())
+    document = json.loads(tokenizer.read_text(encoding="utf-8"))
+    (folder / "tokenizer.json").write_text(json.dumps(document, ensure_ascii=False, separators=(",", ":")), "utf-8")
+    (folder / "golden.jsonl").write_text(goldens(reference), encoding="utf-8")
+    shutil.copy(ROOT / "LICENSE", folder / "LICENSE")
+    (folder / "guard.toml").write_text(manifest(config, shape, folder), encoding="utf-8")
+    return Runtime(folder / "model.onnx", shape)
+
+
+def main() -> None:
+    """Write the bundle and print its proof; exit 1 if a law does not hold."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--config", type=Path, required=True)
+    parser.add_argument("--checkpoint", type=Path, required=True)
+    parser.add_argument("--tokenizer", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=ROOT / "models" / "riskline-mini")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    config = tomllib.loads(args.config.read_text())
+    reference = Reference.load(args.checkpoint, args.tokenizer, Shape(**config["shape"]))
+    runtime = build(config, reference, args.tokenizer, args.out)
+    worst = prove(reference, runtime, config["width"])
+    for name, value in worst.items():
+        print(f"largest difference of a probability, {name}: {value:.6f}")
+    for name, value in timings(runtime).items():
+        print(f"median ms on one thread, {name}: {value}")
+    if worst["pytorch"] > config["bundle"]["golden_tolerance"] or max(worst[law] for law in ("prefix", "step", "padding")) > LAW:
+        raise SystemExit("the graph is not what was trained, or breaks a law; the bundle must not ship")
+
+
+if __name__ == "__main__":
+    main()

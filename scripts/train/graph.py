@@ -1,0 +1,152 @@
+"""riskline-mini as an ONNX graph, assembled by hand: one graph for prefill and step, few nodes, int8 or float."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import onnx
+import torch
+from model import Shape
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+Precision = Literal["fp32", "int8"]
+BLOCK = 64
+HEADS = ("prompt_risk", "prompt_category", "response_risk", "response_category")
+MICROSOFT = "com.microsoft"
+Weights = dict[str, torch.Tensor]
+
+
+@dataclass(slots=True)
+class Graph:
+    """Nodes and constants as they are added; every method returns the name of what it made."""
+
+    shape: Shape
+    precision: Precision
+    nodes: list[onnx.NodeProto] = field(default_factory=list)
+    constants: list[onnx.TensorProto] = field(default_factory=list)
+    count: int = 0
+
+    def constant(self, name: str, values: NDArray[np.generic]) -> str:
+        if all(existing.name != name for existing in self.constants):
+            self.constants.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
+        return name
+
+    def op(self, kind: str, *inputs: str, outputs: int | tuple[str, ...] = 1, domain: str = "", **attributes: object) -> str:
+        self.count += 1
+        names = outputs if isinstance(outputs, tuple) else tuple(f"{kind}_{self.count}_{i}" for i in range(outputs))
+        self.nodes.append(helper.make_node(kind, inputs, names, domain=domain, **attributes))
+        return names[0]
+
+    def norm(self, x: str, name: str, scale: torch.Tensor) -> str:
+        weight = self.constant(name, scale.numpy())
+        return self.op("SimplifiedLayerNormalization", x, weight, axis=-1, epsilon=1e-6)
+
+    def linear(self, x: str, name: str, weight: torch.Tensor) -> str:
+        """x (…, in) times weight (out, in) transposed."""
+        matrix = weight.numpy().T.astype(np.float32)  # (in, out)
+        if self.precision == "fp32":
+            return self.op("MatMul", x, self.constant(name, matrix))
+        return self._blocks(x, name, matrix)
+
+    def _blocks(self, x: str, name: str, matrix: NDArray[np.float32]) -> str:
+        """Integers inside: each block of a row of x, and of a column of the matrix, has its own scale.
+
+        So no token's score depends on another's size, as it would with one dynamic scale for the whole tensor.
+        A product of unsigned and signed integers with one scale a row is a little faster on long rows, but saturates
+        on processors without VNNI.
+        """
+        inner, outer = matrix.shape
+        parts = matrix.T.reshape(outer, inner // BLOCK, BLOCK)
+        scale = np.maximum(np.abs(parts).max(axis=-1) / 127, 1e-12)
+        values = (np.clip(np.round(parts / scale[..., None]), -127, 127) + 128).astype(np.uint8)
+        return self.op(
+            "MatMulNBits", x, self.constant(name + ".q", values), self.constant(name + ".s", scale.astype(np.float32)),
+            domain=MICROSOFT, K=inner, N=outer, bits=8, block_size=BLOCK, accuracy_level=4,
+        )
+
+
+def assemble(weights: Weights, shape: Shape, precision: Precision, longest: int) -> onnx.ModelProto:
+    """Return the graph of a state dict for rows of up to `longest` positions."""
+    graph = Graph(shape, precision)
+    x = _embed(graph, weights["embedding.weight"])
+    lengths = _lengths(graph)
+    cos, sin = _rotary(graph, longest)
+    for index in range(shape.layers):
+        x = _layer(graph, weights, index, x, (*lengths, cos, sin))
+    _heads(graph, weights, x)
+    return _model(graph)
+
+
+def _embed(graph: Graph, table: torch.Tensor) -> str:
+    """Rows of the embedding are kept as int8 with a scale each, in every precision but fp32."""
+    values = table.numpy().astype(np.float32)
+    if graph.precision == "fp32":
+        return graph.op("Gather", graph.constant("embedding", values), "input_ids")
+    scale = np.maximum(np.abs(values).max(axis=1, keepdims=True) / 127, 1e-12).astype(np.float32)
+    integers = np.clip(np.round(values / scale), -127, 127).astype(np.int8)
+    rows = graph.op("Gather", graph.constant("embedding.int8", integers), "input_ids")
+    scales = graph.op("Gather", graph.constant("embedding.scale", scale), "input_ids")
+    return graph.op("Mul", graph.op("Cast", rows, to=TensorProto.FLOAT), scales)
+
+
+def _lengths(graph: Graph) -> tuple[str, str]:
+    """(batch,) last position of every row, and the total length: what the attention operator wants to know."""
+    past = graph.op("Shape", "past_key_values.0.key", start=2, end=3)
+    batch = graph.op("Shape", "input_ids", start=0, end=1)
+    new = graph.op("Shape", "input_ids", start=1, end=2)
+    total = graph.op("Add", past, new)
+    last = graph.op("Cast", graph.op("Sub", total, graph.constant("one", np.array([1], np.int64))), to=TensorProto.INT32)
+    scalar = graph.op("Squeeze", graph.op("Cast", total, to=TensorProto.INT32))
+    return graph.op("Expand", last, batch), scalar
+
+
+def _rotary(graph: Graph, longest: int) -> tuple[str, str]:
+    half = graph.shape.head_dim // 2
+    frequency = graph.shape.theta ** (-np.arange(half) / half)
+    angles = np.arange(longest)[:, None] * frequency
+    return (
+        graph.constant("cos", np.cos(angles).astype(np.float32)),
+        graph.constant("sin", np.sin(angles).astype(np.float32)),
+    )
+
+
+def _layer(graph: Graph, weights: Weights, index: int, x: str, facts: tuple[str, str, str, str]) -> str:
+    name = f"layers.{index}"
+    weight = {part: weights[f"{name}.{part}.weight"] for part in ("norm1", "qkv", "out", "norm2", "up", "down")}
+    qkv = graph.linear(graph.norm(x, f"{name}.norm1", weight["norm1"]), f"{name}.qkv", weight["qkv"])
+    past = [f"past_key_values.{index}.{kind}" for kind in ("key", "value")]
+    mixed = graph.op(
+        "GroupQueryAttention", qkv, "", "", *past, *facts,
+        outputs=(f"mixed_{index}", f"present.{index}.key", f"present.{index}.value"),
+        domain=MICROSOFT, num_heads=graph.shape.heads, kv_num_heads=graph.shape.heads, do_rotary=1,
+    )  # fmt: skip
+    x = graph.op("Add", x, graph.linear(mixed, f"{name}.out", weight["out"]))
+    inner = graph.linear(graph.norm(x, f"{name}.norm2", weight["norm2"]), f"{name}.up", weight["up"])
+    gate, value = graph.op("Split", inner, outputs=(f"gate_{index}", f"value_{index}"), axis=-1, num_outputs=2), f"value_{index}"
+    silu = graph.op("QuickGelu", gate, domain=MICROSOFT, alpha=1.0)
+    return graph.op("Add", x, graph.linear(graph.op("Mul", silu, value), f"{name}.down", weight["down"]))
+
+
+def _heads(graph: Graph, weights: Weights, x: str) -> None:
+    """All heads as one float product: they are small, and what they say is the product's whole purpose."""
+    normed = graph.norm(x, "norm", weights["norm.weight"])
+    logits = graph.op("MatMul", normed, graph.constant("head", weights["head.weight"].numpy().T))
+    biased = graph.op("Add", logits, graph.constant("head.bias", weights["head.bias"].numpy()))
+    graph.op("Split", biased, graph.constant("classes", np.array(graph.shape.classes, np.int64)), outputs=HEADS, axis=-1)
+
+
+def _model(graph: Graph) -> onnx.ModelProto:
+    shape, value = graph.shape, helper.make_tensor_value_info
+    past, present = [], []
+    for index in range(shape.layers):
+        for kind in ("key", "value"):
+            past.append(value(f"past_key_values.{index}.{kind}", TensorProto.FLOAT, ["batch", shape.heads, "past", shape.head_dim]))
+            present.append(value(f"present.{index}.{kind}", TensorProto.FLOAT, ["batch", shape.heads, "total", shape.head_dim]))
+    heads = [value(name, TensorProto.FLOAT, ["batch", "new", size]) for name, size in zip(HEADS, shape.classes, strict=True)]
+    ids = value("input_ids", TensorProto.INT64, ["batch", "new"])
+    body = helper.make_graph(graph.nodes, "riskline-mini", [ids, *past], [*heads, *present], graph.constants)
+    opsets = [helper.make_opsetid("", 21), helper.make_opsetid(MICROSOFT, 1)]
+    return helper.make_model(body, opset_imports=opsets, ir_version=10, producer_name="riskline")
