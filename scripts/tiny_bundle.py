@@ -45,16 +45,14 @@ def tokenizer() -> dict[str, object]:
     vocabulary = {token: index for index, token in enumerate(alphabet())}
     merges: list[list[str]] = []
     for word in WORDS:
-        for start in (word[0], "Ġ" + word[0]):
-            if start.startswith("Ġ") and ["Ġ", word[0]] not in merges:
-                merges.append(["Ġ", word[0]])
-                vocabulary.setdefault(start, len(vocabulary))
-            left = start
-            for letter in word[1:]:
-                if [left, letter] not in merges:
-                    merges.append([left, letter])
-                left += letter
-                vocabulary.setdefault(left, len(vocabulary))
+        left = word[0]
+        for letter in word[1:]:
+            if [left, letter] not in merges:
+                merges.append([left, letter])
+            left += letter
+            vocabulary.setdefault(left, len(vocabulary))
+        merges.append(["Ġ", word])
+        vocabulary["Ġ" + word] = len(vocabulary)
     pattern = r" ?[\p{L}\p{M}]{1,24}| ?\p{N}{1,3}| ?[^\s\p{L}\p{M}\p{N}]{1,8}|\s{1,16}"
     split = {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}
     level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False}

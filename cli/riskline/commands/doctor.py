@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 import sys
-from importlib.metadata import version
 from pathlib import Path
 
 from riskline.catalog import DEFAULT_GUARD, check_files, find
@@ -20,6 +19,8 @@ def doctor() -> Ending:
 
     Exit code 2 if no provider can run the default guard.
     """
+    from importlib.metadata import version
+
     _say(f"riskline {version('riskline')}, Python {platform.python_version()}, {platform.platform()}")
     _runtimes()
     try:

@@ -15,11 +15,11 @@ from riskline.commands import Ending, note
 from riskline.commands.options import ColorWhen, FailOn
 from riskline.errors import OutputError, UsageError
 from riskline.finding import Redaction
-from riskline.policy import Judge, Overrides, Policy, load_policy
 from riskline.records import Chosen, Label, Skip, Summary, TrajectoryKind
 
 if TYPE_CHECKING:
     from riskline.guard import Guard
+    from riskline.policy import Judge, Policy
     from riskline.scan import Item, Result
     from riskline.sinks import Sink
 
@@ -37,6 +37,8 @@ class Judging:
 
     def read_policy(self) -> Policy:
         """Return the policy with the thresholds of the flags over its own."""
+        from riskline.policy import Overrides, load_policy
+
         policy = load_policy(self.policy)
         flags = Overrides(self.unsafe, self.controversial)
         if flags == Overrides():
@@ -49,7 +51,9 @@ class Judging:
 
     def load(self) -> tuple[Guard, Judge]:
         """Load the guard and bind the policy to it."""
-        from riskline.guard import load  # numpy and ONNX Runtime: only when something is judged
+        # numpy and ONNX Runtime: only when something is judged
+        from riskline.guard import load
+        from riskline.policy import Judge
 
         policy = self.read_policy()
         guard = load(self.guard, provider=self.provider)

@@ -1,0 +1,94 @@
+"""What every test may ask for: guards that are loaded once, and the command line run in this process."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+BUNDLES = ROOT / "tests" / "bundles"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a command line came to."""
+
+    code: int
+    out: bytes
+    err: str
+
+    @property
+    def text(self) -> str:
+        return self.out.decode()
+
+    @property
+    def lines(self) -> list[str]:
+        return self.text.splitlines()
+
+
+class _Pipe(io.TextIOWrapper):
+    """A text stream over bytes, as a pipe is: no terminal."""
+
+    def __init__(self, data: bytes = b"") -> None:
+        super().__init__(io.BytesIO(data), encoding="utf-8", write_through=True)
+
+    def value(self) -> bytes:
+        self.flush()
+        buffer = self.buffer
+        assert isinstance(buffer, io.BytesIO)
+        return buffer.getvalue()
+
+
+Cli = Callable[..., Answer]
+
+
+@pytest.fixture(autouse=True)
+def _hermetic(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    for name in [name for name in os.environ if name.startswith("RISKLINE_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("RISKLINE_MODELS", str(BUNDLES))
+    monkeypatch.setenv("RISKLINE_CACHE", str(tmp_path / "no-cache"))
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    yield
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch) -> Cli:
+    """Run `riskline ARGS…` in this process, with bytes on stdin."""
+
+    def run(*arguments: str, stdin: bytes = b"", guard: str | None = "tiny") -> Answer:
+        from riskline.app import main
+
+        chosen = ["--guard", guard] if guard and arguments[0] in ("check", "score", "trace") else []
+        out, err = _Pipe(), _Pipe()
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "stdin", _Pipe(stdin))
+            patch.setattr(sys, "stdout", out)
+            patch.setattr(sys, "stderr", err)
+            code = main([arguments[0], *chosen, *arguments[1:]])
+        return Answer(code, out.value(), err.value().decode())
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def tiny():  # type: ignore[no-untyped-def]
+    """The guard of sums."""
+    from riskline.guard import load
+
+    return load(str(BUNDLES / "tiny"), provider="cpu")
+
+
+@pytest.fixture(scope="session")
+def mini():  # type: ignore[no-untyped-def]
+    """The shipped guard."""
+    from riskline.guard import load
+
+    return load(str(ROOT / "models" / "riskline-mini"), provider="cpu")
