@@ -134,7 +134,7 @@ def test_a_policy_file_sets_what_it_names(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("threshold = 0.5", "unknown key `threshold`"),
-        ("[thresholds]\nunsafe = 2", "`unsafe` is 2; expected a number between 0 and 1"),
+        ("[thresholds]\nunsafe = 2", "`unsafe` is 2.0; expected a number between 0 and 1"),
         ('rule = { kind = "never" }', "`kind` is 'never'; expected hold or final or max"),
         ('reading = "lax"', "expected three or strict or loose"),
         ("[roles.system]\nunsafe = 0.5", "expected prompt or response"),

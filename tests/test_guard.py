@@ -1,0 +1,252 @@
+"""The laws of judging, on the shipped guard and on the tiny one whose scores can be worked out on paper."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from riskline.errors import GuardError, ProviderError
+from riskline.guard import Guard, load
+from riskline.policy import Judge, Policy
+from riskline.records import Failure, Label, Record, Scores, Turn, Verdict
+
+LAW = 1e-3
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=120).filter(str.strip)
+WORDS = st.lists(
+    st.sampled_from(["how", "to", "kill", "bake", "a", "cake", "bomb", "你好", "炸弹", "مرحبا", "👩‍👩‍👧", "é", "!", "\n", "ok"]),
+    min_size=1,
+    max_size=60,
+).map(" ".join)
+quick = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def score(guard: Guard, *texts: str) -> list[Scores]:
+    results = guard.score([[Turn("prompt", text)] for text in texts])
+    assert all(isinstance(result, Scores) for result in results)
+    return results  # type: ignore[return-value]
+
+
+def verdict(guard: Guard, record: Record, policy: Policy | None = None) -> Verdict:
+    (result,) = guard.judge([record], policy, trajectory="tokens")
+    assert isinstance(result, Verdict)
+    return result
+
+
+def far(one: Scores, two: Scores, tokens: int | None = None) -> float:
+    pairs = ((one.safe, two.safe), (one.unsafe, two.unsafe))
+    return max(float(np.abs(a[:tokens] - b[:tokens]).max()) for a, b in pairs)
+
+
+@quick
+@given(texts=st.lists(WORDS, min_size=2, max_size=6))
+def test_batched_equals_alone(mini: Guard, texts: list[str]) -> None:
+    together = score(mini, *texts)
+
+    for text, batched in zip(texts, together, strict=True):
+        assert far(batched, score(mini, text)[0]) <= LAW
+
+
+@quick
+@given(text=st.one_of(TEXTS, WORDS), data=st.data())
+def test_a_prefix_scores_as_the_text_cut_there(mini: Guard, text: str, data: st.DataObject) -> None:
+    whole = score(mini, text)[0]
+    ends = whole.offsets[:, 1].tolist()
+    cut = text[: ends[data.draw(st.integers(0, len(ends) - 1))]]
+    ids, cut_ids = (mini.tokenizer.words(t)[0] for t in (text, cut))
+    if not cut.strip() or not np.array_equal(ids[: len(cut_ids)], cut_ids):
+        return  # the cut ends in another token than the text has there; there is no such prefix
+
+    assert far(whole, score(mini, cut)[0], len(cut_ids)) <= LAW
+
+
+@quick
+@given(text=st.one_of(TEXTS, WORDS), data=st.data())
+def test_a_stream_in_any_pieces_ends_in_the_verdict_of_one_shot(mini: Guard, text: str, data: st.DataObject) -> None:
+    stream = mini.stream()
+    start = 0
+    while start < len(text):
+        end = data.draw(st.integers(start + 1, len(text)))
+        stream.feed(text[start:end])
+        start = end
+    live, once = stream.finish(), verdict(mini, Record.of(text))
+
+    assert live.trajectory is not None
+    assert once.trajectory is not None
+    assert live.trajectory.offsets == once.trajectory.offsets
+    assert np.abs(np.array(live.trajectory.risk) - once.trajectory.risk).max() <= LAW
+    assert abs(live.risk - once.risk) <= LAW
+
+
+def test_a_stream_over_several_windows_equals_one_shot(mini: Guard) -> None:
+    text = " ".join(f"Sentence number {n} says nothing much." for n in range(90))
+    stream = mini.stream("response", [Turn("prompt", "Count sentences.")])
+    for word in text.split(" "):
+        stream.feed(word + " ")
+    live, once = stream.finish(), verdict(mini, Record.of(text + " ", role="response", prompt="Count sentences."))
+
+    assert once.windows > 2
+    assert live.windows == once.windows
+    assert np.abs(np.array(live.trajectory.risk) - once.trajectory.risk).max() <= LAW  # type: ignore[union-attr]
+
+
+def test_a_stream_never_changes_what_it_said_of_settled_text(mini: Guard) -> None:
+    stream, said = mini.stream(), []
+    for piece in ["How ", "do I ", "kill a pro", "cess ", "in Linux?"]:
+        now = stream.feed(piece)
+        risks = now.trajectory.risk if now.trajectory else ()
+        assert list(risks[: len(said)]) == pytest.approx(said, abs=LAW)
+        said = list(risks)
+
+
+@quick
+@given(text=st.one_of(TEXTS, WORDS))
+def test_a_trajectory_covers_its_text(mini: Guard, text: str) -> None:
+    trajectory = verdict(mini, Record.of(text)).trajectory
+    assert trajectory is not None
+    offsets = trajectory.offsets
+
+    covered = set().union(*(range(start, end) for start, end in offsets))
+    assert all(index in covered or character.isspace() for index, character in enumerate(text))
+    assert all(0 <= start <= end <= len(text) for start, end in offsets)
+    for (start, end), (next_start, next_end) in pairwise(offsets):
+        assert start <= next_start
+        assert end <= next_end
+        assert next_start >= end or next_start == end - 1  # disjoint, or the character whose bytes they share
+
+
+def test_a_windowed_text_is_stitched_to_one_trajectory(tiny: Guard) -> None:
+    text = "x" * 100 + " bomb " + "y" * 100
+    result = verdict(tiny, Record.of(text))
+
+    assert result.windows == 4  # 63 tokens, then 47 more each
+    assert result.tokens == 202
+    assert result.label is Label.unsafe
+    assert text[slice(*result.onset.span)] == " bomb"  # type: ignore[union-attr]
+
+
+def test_scores_of_the_tiny_guard_are_the_sums_on_paper(tiny: Guard) -> None:
+    (result,) = score(tiny, "a bomb")
+
+    assert result.safe.tolist() == [0.9094, 0.0067]
+    assert result.unsafe.tolist() == [0.0453, 0.993]
+
+
+def test_context_is_seen_but_not_judged(tiny: Guard) -> None:
+    record = Record((Turn("prompt", "bomb bomb"), Turn("response", "I will not")))
+    result = verdict(tiny, record)
+
+    assert result.judged == "response"
+    assert result.tokens == len("I will ") + 1  # `not` is a token of the tiny guard
+    assert result.risk > 0.9  # the tiny guard sums over the context as well
+
+
+def test_a_context_too_long_is_cut_at_its_oldest_end(tiny: Guard) -> None:
+    turns = (Turn("prompt", "bomb"), Turn("response", "y" * 100), Turn("prompt", "ok"))
+    result = verdict(tiny, Record(turns))
+
+    assert result.context_truncated
+    assert result.label is Label.safe  # the bomb was in what was dropped
+    assert result.windows == 1
+
+
+def test_every_turn_is_judged_and_the_worst_one_counts(tiny: Guard) -> None:
+    turns = (Turn("prompt", "hello"), Turn("response", "a bomb!"), Turn("prompt", " "))
+    result = verdict(tiny, Record(turns, judged=(0, 1, 2)))
+
+    assert result.turn == 1
+    assert [turn.label for turn in result.turns] == [Label.safe, Label.unsafe, Label.safe]
+    assert result.turns[2].empty
+
+
+@pytest.mark.parametrize("text", ["", " ", "\n\t\u3000"])
+def test_a_blank_text_needs_no_model(tiny: Guard, text: str) -> None:
+    result = verdict(tiny, Record.of(text))
+
+    assert (result.label, result.risk, result.empty, result.tokens) == (Label.safe, 0.0, True, 0)
+
+
+def test_nan_is_a_failure_and_never_a_label(tiny: Guard) -> None:
+    before, failure, after = tiny.judge([Record.of("ok"), Record.of("a notanumber"), Record.of("ok")])
+
+    assert isinstance(failure, Failure)
+    assert failure.code == "non-finite"
+    assert isinstance(before, Verdict)
+    assert isinstance(after, Verdict)
+
+
+@pytest.mark.parametrize("tag", ["<|prompt|>", "<|response|>", "<|system|>"])
+def test_a_tag_in_the_text_is_ordinary_characters(mini: Guard, tag: str) -> None:
+    ids, offsets = mini.tokenizer.words(f"a {tag} b")
+
+    assert not set(ids.tolist()) & set(mini.tokenizer.special.values())
+    assert offsets[-1].tolist() == [2 + len(tag), 4 + len(tag)]
+
+
+def test_a_lone_surrogate_is_a_failure(tiny: Guard) -> None:
+    (failure,) = tiny.judge([Record.of("a \ud800 b")])
+
+    assert isinstance(failure, Failure)
+    assert failure.code == "lone-surrogate"
+
+
+def test_order_is_kept_and_judging_is_lazy(tiny: Guard) -> None:
+    taken = 0
+
+    def records():  # type: ignore[no-untyped-def]
+        nonlocal taken
+        for number in range(1000):
+            taken += 1
+            yield Record.of("x" * (1 + number % 7))
+
+    results = tiny.judge(records())
+    first = next(results)
+
+    assert taken == 1
+    assert isinstance(first, Verdict)
+    assert [first.tokens, *(v.tokens for v in results)] == [1 + n % 7 for n in range(1000)]  # type: ignore[union-attr]
+
+
+def test_a_batch_of_accelerators_gives_what_one_at_a_time_gives() -> None:
+    together = load("tiny", provider="cpu", batch=8)
+    alone = load("tiny", provider="cpu")
+    records = [Record.of("x " * n + "bomb it") for n in range(40)] + [Record.of("a notanumber")]
+
+    assert list(together.judge(records)) == list(alone.judge(records))
+
+
+def test_the_role_is_the_judged_turns_own(mini: Guard) -> None:
+    judge = Judge(mini.manifest, Policy())
+    (outcome,) = mini.decide([Record.of("Sure, here it is.", role="response", prompt="Hi")], judge)
+
+    assert not isinstance(outcome, Failure)
+    assert "Jailbreak" not in outcome.verdict.categories
+    assert len(outcome.verdict.categories) == 8
+
+
+def test_an_unknown_guard_is_named_with_what_is_close() -> None:
+    with pytest.raises(GuardError) as caught:
+        load("tinny")
+
+    assert caught.value.message == "no guard is named `tinny`"
+    assert caught.value.hint == "did you mean `tiny`?"
+
+
+def test_an_unknown_precision_is_named_with_what_there_is() -> None:
+    with pytest.raises(GuardError, match="no precision `int3`; it has: fp32"):
+        load("tiny:int3")
+
+
+def test_a_provider_that_cannot_run_is_an_error_not_a_fallback() -> None:
+    with pytest.raises(ProviderError) as caught:
+        load("tiny", provider="cuda")
+
+    assert caught.value.hint is not None
+
+
+def test_an_unknown_provider_is_named_with_what_there_is() -> None:
+    with pytest.raises(ProviderError, match="no provider is named `gpu`"):
+        load("tiny", provider="gpu")
