@@ -74,10 +74,13 @@ def _span(judged: Judged) -> Span:
 
 
 def excerpt(text: str, span: Span, width: int = 60) -> str:
-    """Return about `width` visible characters of `text` around `span`, with `…` where it was cut."""
-    start = max(0, span[0] - width // 3)
-    end = min(len(text), start + width)
-    return ("…" if start else "") + visible(text[start:end].strip()) + ("…" if end < len(text) else "")
+    """Return about `width` visible characters of the line on which `span` begins, with `…` where it was cut."""
+    first = text.rfind("\n", 0, span[0] + 1) + 1
+    last = text.find("\n", max(span[0], first))
+    last = len(text) if last < 0 else last
+    start = max(first, span[0] - width // 3)
+    end = min(last, start + width)
+    return ("…" if start > first else "") + visible(text[start:end].strip()) + ("…" if end < last else "")
 
 
 def fingerprint(judged: Judged, redaction: Redaction | None) -> str:

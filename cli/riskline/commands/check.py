@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from contextlib import ExitStack
 from typing import Annotated
 
@@ -12,7 +11,7 @@ from riskline.commands import Ending, options
 from riskline.commands.options import FailOn
 from riskline.commands.reading import Reading
 from riskline.commands.run import Judging, Run, Telling, ending, redaction, write_run_info
-from riskline.commands.writing import open_sinks
+from riskline.commands.writing import Writing
 from riskline.errors import InputError
 
 
@@ -64,17 +63,15 @@ def check(
     )  # fmt: skip
     telling = Telling(quiet, verbose, color)
     judging = Judging(guard, policy, unsafe_threshold, controversial_threshold, provider, "segments")
-    hidden = redaction(redact, redact_key)
+    writing = Writing("check", format, output or [], redaction(redact, redact_key))
     items = reading.open()
     loaded, judge = judging.load()
     with ExitStack() as stack:
-        sinks = open_sinks("check", format, output or [], stack, telling, judge, redaction=hidden)
+        sinks = writing.open(stack, telling, judge)
         run = Run(loaded, judge, telling, sinks, progress=telling.on_terminal)
         summary = run.over(items)
     if run_info:
         write_run_info(run_info, loaded, judge, summary)
     if not allow_empty and summary.judged + summary.not_judged == 0:
         raise InputError("there is nothing to judge in what was named", hint="--include GLOB takes other files, --allow-empty accepts this")
-    if sys.stdout.isatty() and not quiet:
-        sys.stdout.flush()
     return ending(summary, fail_on, allow_incomplete=allow_incomplete)

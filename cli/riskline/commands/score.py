@@ -12,7 +12,7 @@ from riskline.commands import Ending, options
 from riskline.commands.options import FailOn
 from riskline.commands.reading import Reading
 from riskline.commands.run import Judging, Run, Telling, ending, redaction, write_run_info
-from riskline.commands.writing import Keyed, open_sinks
+from riskline.commands.writing import Keyed, Writing
 from riskline.errors import UsageError
 
 
@@ -78,12 +78,12 @@ def score(
     )  # fmt: skip
     telling = Telling(quiet, verbose, color)
     judging = Judging(guard, policy, unsafe_threshold, controversial_threshold, provider, trajectory.value)
-    hidden = redaction(redact, redact_key)
+    keyed = Keyed(key, overwrite_key, only_verdict)
+    writing = Writing("score", format, output or [], redaction(redact, redact_key), keyed)
     items = reading.open()
     loaded, judge = judging.load()
-    keyed = Keyed(key, overwrite_key, only_verdict)
     with ExitStack() as stack:
-        sinks = open_sinks("score", format, output or [], stack, telling, judge, redaction=hidden, keyed=keyed)
+        sinks = writing.open(stack, telling, judge)
         progress = telling.on_terminal and not (sys.stdout.isatty() and not output)
         run = Run(loaded, judge, telling, sinks, progress=progress, total=reading.lines() if progress else None)
         summary = run.over(items)

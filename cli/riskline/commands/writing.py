@@ -5,17 +5,22 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Sequence
-from contextlib import ExitStack
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Literal, cast
 
-from riskline.commands.run import Telling
+from riskline.errors import OutputError, UsageError
 from riskline.finding import Redaction
+from riskline.sinks import Sink, SinkOptions, opener, parse_output
 
 if TYPE_CHECKING:
+    from riskline.commands.run import Telling
     from riskline.policy import Judge
-    from riskline.sinks import Sink
+    from riskline.records import Outcome, Summary
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,16 +32,97 @@ class Keyed:
     only_verdict: bool = False
 
 
-def open_sinks(
-    command: Literal["check", "score"],
-    format_: str,
-    outputs: Sequence[str],
-    stack: ExitStack,
-    telling: Telling,
-    judge: Judge,
-    *,
-    redaction: Redaction | None,
-    keyed: Keyed | None = None,
-) -> list[Sink]:
-    """Open every output before the first record is judged; with --output nothing goes to stdout."""
-    raise NotImplementedError
+@dataclass(frozen=True, slots=True)
+class Writing:
+    """What is written where, for one command."""
+
+    command: Literal["check", "score"]
+    format: str
+    outputs: Sequence[str]
+    redaction: Redaction | None = None
+    keyed: Keyed = Keyed()
+
+    def open(self, stack: ExitStack, telling: Telling, judge: Judge) -> list[Sink]:
+        """Open every output before the first record is judged; with --output nothing goes to stdout.
+
+        Raises:
+            UsageError: a format is unknown, or two outputs are one file.
+            OutputError: an output cannot be written.
+        """
+        wanted = [parse_output(self.command, spec) for spec in self.outputs]
+        paths = [os.path.realpath(path) for _, path in wanted]
+        if twice := next((path for path in paths if paths.count(path) > 1), None):
+            raise UsageError(f"two outputs are the same file, `{twice}`")
+        options = self._options(judge, color=False)
+        if not wanted:
+            colored = self._options(judge, color=telling.colored(sys.stdout))
+            stream = cast("BinaryIO", sys.stdout.buffer)
+            return [Prompt(opener(self.command, self.format)(stream, colored), stream)]
+        opener(self.command, self.format)  # a wrong --format is told even when --output hides it
+        return [opener(self.command, name)(stack.enter_context(replaced(path)), options) for name, path in wanted]
+
+    def _options(self, judge: Judge, *, color: bool) -> SinkOptions:
+        from importlib.metadata import version
+
+        return SinkOptions(
+            redaction=self.redaction,
+            key=self.keyed.key,
+            overwrite_key=self.keyed.overwrite,
+            only_verdict=self.keyed.only_verdict,
+            color=color,
+            width=shutil.get_terminal_size().columns,
+            facts={"version": version("riskline"), "guard": judge.manifest.id, "policy": judge.policy.id},
+        )
+
+
+class Prompt:
+    """A sink on stdout whose reader sees each verdict soon: flushed when it has waited a tenth of a second."""
+
+    def __init__(self, sink: Sink, stream: BinaryIO) -> None:
+        self._sink, self._stream, self._flushed = sink, stream, 0.0
+
+    def write(self, outcome: Outcome) -> None:
+        self._sink.write(outcome)
+        if (now := time.monotonic()) - self._flushed > 0.1:
+            self._stream.flush()
+            self._flushed = now
+
+    def close(self, summary: Summary) -> None:
+        self._sink.close(summary)
+        self._stream.flush()
+
+
+@contextmanager
+def replaced(path: str) -> Iterator[BinaryIO]:
+    """Yield a stream whose bytes become the file at `path` when all went well; until then what was there stays.
+
+    Raises:
+        OutputError: the folder is missing or not writable, or the disk is full.
+    """
+    target = Path(path)
+    if target.exists() and not target.is_file():  # /dev/stdout, a pipe: nothing to replace
+        with _told(path), target.open("wb") as stream:
+            yield stream
+        return
+    with _told(path):
+        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                yield stream
+            umask = os.umask(0)
+            os.umask(umask)
+            Path(name).chmod(0o666 & ~umask)
+            Path(name).replace(target)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+
+
+@contextmanager
+def _told(path: str) -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError(f"cannot write `{path}`: {error.strerror}", hint="--output FILE in a folder that exists") from error

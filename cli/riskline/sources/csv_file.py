@@ -136,7 +136,7 @@ def _cells(row: Row, source: Input, delimiter: str) -> list[Cell]:
     if row.source is None:
         raise too_large(source.options)
     if not row.closed:
-        raise RecordError("invalid-csv", "a quoted cell is never closed; expected `\"` before the end of the file")
+        raise RecordError("invalid-csv", 'a quoted cell is never closed; expected `"` before the end of the file')
     text = decoded(without_end(row.source))
     cells: list[Cell] = []
     at, line, start = 0, row.line, 0  # `start`: where the physical line began
@@ -164,4 +164,3 @@ def _cell_end(text: str, at: int, delimiter: str, *, quoted: bool) -> int:
     while text[(at := text.index('"', at)) + 1 : at + 2] == '"':
         at += 2
     return at
-

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from riskline.errors import UsageError
 from riskline.escape import visible
 from riskline.records import Failure, Record
+from riskline.sources.csv_file import read_table
 from riskline.sources.json_file import read_json
 from riskline.sources.jsonl import read_jsonl
 from riskline.sources.lines import read_lines
 from riskline.sources.stream import Input
 from riskline.sources.text import read_text
+from riskline.sources.yaml_file import read_yaml
 
 if TYPE_CHECKING:
     from riskline.sources.options import SourceOptions
@@ -25,6 +28,9 @@ SOURCES: Final[Mapping[str, Reader]] = {
     "lines": read_lines,
     "jsonl": read_jsonl,
     "json": read_json,
+    "yaml": read_yaml,
+    "csv": partial(read_table, delimiter=","),
+    "tsv": partial(read_table, delimiter="\t"),
     "markdown": read_text,
 }
 FORMATS: Final = ("auto", *SOURCES)

@@ -60,7 +60,7 @@ def _array(source: Input, text: str, at: int) -> Iterator[Record | Failure]:
 
 def _one(source: Input, text: str, at: int) -> Record | Failure:
     if at == len(text):
-        raise RecordError("invalid-json", "the document is empty; expected an object or an array")
+        raise RecordError("not-an-object", "found nothing; expected an object or an array of objects")
     end = value_end(text, at)
     _nothing_after(text, end)
     where = region_in(text, at, at)
