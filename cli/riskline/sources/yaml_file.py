@@ -65,7 +65,10 @@ def _json(value: object) -> bytes:
     except TypeError:  # an integer of more than 64 bits
         import json
 
-        return json.dumps(value, ensure_ascii=False).encode()
+        try:
+            return json.dumps(value, ensure_ascii=False).encode()
+        except RecursionError as error:  # aliases inside aliases go deeper than any level that is written
+            raise RecordError("nested-too-deep", "aliases nest values too deep") from error
 
 
 def _place(text: str, node: Node, path: Path) -> Place:

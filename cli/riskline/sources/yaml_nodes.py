@@ -124,7 +124,12 @@ class _Composer:
         self._text = text
         self._scalar_node = ScalarNode
         self._resolver = Resolver()
-        self._constructor = SafeConstructor()
+        constructor = SafeConstructor()
+        self._plain = {
+            _TAGS + "bool": constructor.construct_yaml_bool,
+            _TAGS + "int": constructor.construct_yaml_int,
+            _TAGS + "float": constructor.construct_yaml_float,
+        }
         self._open: list[_Open] = []
         self._anchors: dict[str, Node] = {}
         self._merged = 0
@@ -175,8 +180,8 @@ class _Composer:
 
     def _alias(self, event: Event) -> Node:
         node = self._anchors.get(event.anchor)
-        where = _where(self._text, event.start_mark.index)
         if node is None:
+            where = _where(self._text, event.start_mark.index)
             name = visible(event.anchor)[:40]
             raise RecordError("invalid-yaml", f"not YAML {where}: no whole value before the alias is named `{name}`")
         return node
@@ -193,13 +198,13 @@ class _Composer:
             pass  # a field's name is what is written, `yes` and `null` too
         elif tag == _TAGS + "null":
             node.value = None
-        elif tag in {_TAGS + "bool", _TAGS + "int", _TAGS + "float"}:
-            node.value = self._plain(tag, event.value)
+        elif tag in self._plain:
+            node.value = self._number(tag, event.value)
         self._name(event.anchor, node)
         return node
 
-    def _plain(self, tag: str, text: str) -> object:
+    def _number(self, tag: str, text: str) -> object:
         try:
-            return self._constructor.construct_object(self._scalar_node(tag, text))
+            return self._plain[tag](self._scalar_node(tag, text))
         except (ValueError, KeyError, IndexError):
             return text  # `!!int x` is no number after all
