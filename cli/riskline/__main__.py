@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import threading
 
 from riskline.app import main as run
 
 
 def main() -> None:
     """Run the command line and end the process with its exit code."""
-    sys.exit(run())
+    code = run()
+    if threading.active_count() > 1:
+        # A thread still waits on stdin; the interpreter would abort on the lock that it holds (bpo-23309).
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -119,7 +119,7 @@ guards_app.command("verify")(_ending_in_exit(guards_commands.verify))
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; expected errors are told plainly, bugs keep their traceback."""
     try:
-        code = app(None if arguments is None else list(arguments), standalone_mode=False)
+        code = app(None if arguments is None else list(arguments), standalone_mode=False, prog_name="riskline")
     except RisklineError as error:
         return _tell(error.message, error.hint)
     except typer.TyperException as error:
@@ -137,7 +137,7 @@ def _tell(message: str, hint: str | None) -> int:
 
 
 def _usage_message(error: typer.TyperException) -> str:
-    message = error.format_message().rstrip(".")
+    message = error.format_message().rstrip(".").replace("Value error, ", "")
     return message[:1].lower() + message[1:]
 
 

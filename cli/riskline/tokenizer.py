@@ -27,7 +27,7 @@ class Tokenizer:
     """A bundle's tokenizer.json, split into its ordinary vocabulary and its special tokens."""
 
     def __init__(self, backend: Backend, special: dict[str, int]) -> None:
-        self._backend, self.special = backend, special
+        self._backend, self.special, self._special_ids = backend, special, frozenset(special.values())
 
     @classmethod
     def load(cls, path: Path) -> Tokenizer:
@@ -67,10 +67,10 @@ class Tokenizer:
             raise RecordError(
                 "lone-surrogate", "the text holds half of a surrogate pair, which is no character"
             ) from error
-        ids = np.array(encoding.ids, np.int64)
-        if self.special and np.isin(ids, list(self.special.values())).any():
+        ids = encoding.ids
+        if not self._special_ids.isdisjoint(ids):
             raise RecordError("special-token", "the guard's vocabulary turns this text into a special token")
-        return ids, np.array(encoding.offsets, np.int64).reshape(-1, 2)
+        return np.array(ids, np.int64), np.array(encoding.offsets, np.int64).reshape(-1, 2)
 
     def tag(self, text: str) -> int:
         """Return the id of the special token that a template writes as `text`.
