@@ -14,13 +14,31 @@ from hypothesis import strategies as st
 
 from riskline.records import Record, Region, Span
 from riskline.sources import SourceOptions, read
+from riskline.sources.yaml_place import YamlPlace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-TRICKY = ["a", "b", " ", "  ", "\n", "\r\n", "\t", '"', '""', "'", "''", "\\", "\\n", ",", ":", ": ", " #", "#", "-", "é", "e\u0301",
-          "漢", "😀", "👩\u200d👩", "\u200b", "\u202e", "\0", "\x1b", "\x7f", "\x85", "\u2028", "\ufeff", "\ud7ff", "\U0010ffff"]  # fmt: skip
-texts = st.lists(st.sampled_from(TRICKY) | st.characters(exclude_categories=("Cs",)), max_size=25).map("".join)
+TRICKY = [
+    *("a", "b", " ", "  ", "\n", "\r\n", "\t", '"', '""', "'", "''", "\\", "\\n", ",", ":", ": ", " #", "#", "-", "é"),
+    *(
+        "e\u0301",
+        "漢",
+        "😀",
+        "👩\u200d👩",
+        "\u200b",
+        "\u202e",
+        "\0",
+        "\x1b",
+        "\x7f",
+        "\x85",
+        "\u2028",
+        "\ufeff",
+        "\ud7ff",
+    ),
+    "\U0010ffff",
+]
+texts = st.lists(st.sampled_from(TRICKY) | st.characters(exclude_categories=["Cs"]), max_size=25).map("".join)
 
 
 @st.composite
@@ -124,7 +142,9 @@ def test_a_region_of_a_json_string_parses_to_the_text(case: tuple[str, Span], es
 
 
 @given(texts_with_spans(), choices, st.integers(0, 3))
-def test_a_region_of_a_json_document_parses_to_the_text(case: tuple[str, Span], escapes: list[bool], indent: int) -> None:
+def test_a_region_of_a_json_document_parses_to_the_text(
+    case: tuple[str, Span], escapes: list[bool], indent: int
+) -> None:
     text, span = case
     message = f'{{"role": "user",\n "content": {literal(text, escapes)}}}'
     source = f'\n [{{"text": "a"}},\n\r\n{" " * indent}{{"messages": [{message}]}}]\n'
@@ -136,9 +156,12 @@ def test_a_region_of_a_json_document_parses_to_the_text(case: tuple[str, Span], 
 
 
 @given(st.lists(texts.filter(bool), min_size=1, max_size=4), choices, st.data())
-def test_a_region_of_joined_parts_goes_from_part_to_part(parts: list[str], escapes: list[bool], data: st.DataObject) -> None:
+def test_a_region_of_joined_parts_goes_from_part_to_part(
+    parts: list[str], escapes: list[bool], data: st.DataObject
+) -> None:
     source = '{"messages": [{"role": "user", "content": ['
-    begins, ends = [], []
+    begins: list[int] = []
+    ends: list[int] = []
     for part in parts:
         source += ', {"type": "text", "text": ' if begins else '{"type": "text", "text": '
         begins.append(len(source) + 1)
@@ -185,7 +208,7 @@ def test_columns_of_json_strings(source: str, span: Span, columns: tuple[int, in
 
 
 def test_a_text_beside_deep_nesting_is_found_without_recursion() -> None:
-    source = '{"deep": %s%s, "text": "x"}' % ("[" * 1000, "]" * 1000)
+    source = f'{{"deep": {"[" * 1000}{"]" * 1000}, "text": "x"}}'
 
     assert cut(source, region_of(source, (0, 1), input_format="jsonl")) == "x"
 
@@ -207,7 +230,7 @@ def decode(piece: str, style: str) -> str:
 @pytest.mark.parametrize("style", STYLES.values(), ids=STYLES)
 @given(text=yaml_texts, width=st.sampled_from([4, 20, 1000]), indent=st.integers(2, 6), crlf=st.booleans())
 def test_every_character_of_a_yaml_scalar_has_its_region(
-    loader: str, style: str, text: str, width: int, indent: int, crlf: bool
+    *, loader: str, style: str, text: str, width: int, indent: int, crlf: bool
 ) -> None:
     dumped = yaml.dump([{"id": 1, "text": text, "z": "after"}], default_style=style or None, width=width, indent=indent,
                        allow_unicode=True, line_break="\r\n" if crlf else "\n")  # fmt: skip
@@ -263,6 +286,11 @@ def test_every_character_of_a_yaml_scalar_has_its_region(
         ("text: one\u2028  two\n\n", "one\u2028two", (4, 7), "two"),
         ('text: "one\u2028  two"\n', "one\u2028two", (4, 7), "two"),
         ('text: ""\n', "", (0, 0), ""),
+        ("text: abc\n", "abc", (3, 3), ""),
+        ("text: |", "", (0, 0), ""),
+        ("text: |+\n\n  \n", "\n\n", (0, 2), "\n  \n"),
+        ("text: |2\n    \n  a\n", "  \na\n", (3, 4), "a"),
+        ("text: >\n  a\n  \tb\n  c", "a\n\tb\nc", (2, 4), "\tb"),
         ("text: !!str\nz: 1\n", "", (0, 0), ""),
     ],
 )
@@ -275,13 +303,23 @@ def test_yaml_scalars_are_read_as_they_stand(source: str, text: str, span: Span,
     assert cut(source, turn.place.region(span)) == piece
 
 
+def test_a_scalar_that_reads_otherwise_is_placed_as_a_whole() -> None:
+    for style, source, text in [("", "text: abc\n", "xbc"), ("", "text: abc\n", "ab"), ("", "text: abc\n", "abcd")]:
+        assert YamlPlace(source, 6, 9, style, marked=False, text=text).region((0, 1)) == Region(1, 7, 1, 10)
+
+
 # --- CSV --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("name", "delimiter"), [("csv", ","), ("tsv", "\t")])
-@given(rows=st.lists(st.tuples(texts, texts), min_size=1, max_size=4), crlf=st.booleans(), every=st.booleans(), data=st.data())
+@given(
+    rows=st.lists(st.tuples(texts, texts), min_size=1, max_size=4),
+    crlf=st.booleans(),
+    every=st.booleans(),
+    data=st.data(),
+)
 def test_a_region_of_a_cell_is_the_cell(
-    name: str, delimiter: str, rows: list[tuple[str, str]], crlf: bool, every: bool, data: st.DataObject
+    *, name: str, delimiter: str, rows: list[tuple[str, str]], crlf: bool, every: bool, data: st.DataObject
 ) -> None:
     rows = [(one.replace("\r", ""), two.replace("\r", "")) for one, two in rows]
     buffer = io.StringIO()
@@ -304,7 +342,12 @@ def test_a_region_of_a_cell_is_the_cell(
 
 @pytest.mark.parametrize(
     ("span", "expected"),
-    [((0, 1), Region(2, 4, 2, 5)), ((1, 2), Region(2, 5, 2, 7)), ((3, 4), Region(3, 1, 3, 2)), ((0, 4), Region(2, 4, 3, 2))],
+    [
+        ((0, 1), Region(2, 4, 2, 5)),
+        ((1, 2), Region(2, 5, 2, 7)),
+        ((3, 4), Region(3, 1, 3, 2)),
+        ((0, 4), Region(2, 4, 3, 2)),
+    ],
 )
 def test_quotes_and_line_feeds_inside_a_cell_count_as_they_stand(span: Span, expected: Region) -> None:
     assert region_of('id,text\n1,"a""\nb"\n', span, input_format="csv") == expected

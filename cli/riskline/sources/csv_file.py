@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from riskline.sources.recognise import Path
 
 
+MAX_COLUMNS = 10_000
+"""A row of the size limit may be all delimiters; its cells would take a hundred times its memory."""
+
+
 class Cell(NamedTuple):
     """A cell: its text, and its source between the quotes with the line and column where that begins."""
 
@@ -82,25 +86,24 @@ def _counted(cells: int) -> str:
 def _rows(source: Input, delimiter: bytes) -> Iterator[Row]:
     """Join physical lines into rows: a row goes on while a quoted cell is open, but is never held over the limit."""
     limit = source.options.max_record_bytes
-    pieces: list[bytes] = []
-    size, begin, is_open, over = 0, 1, False, False
+    held = bytearray()
+    begin, is_open, over = 1, False, False
     for number, line in source.lines():
         if not is_open:
-            begin, size, over, pieces = number, 0, False, []
-        over = over or line is None or size + len(without_end(line)) > limit
+            begin, over, held = number, False, bytearray()
+        over = over or line is None or len(held) + len(without_end(line)) > limit
         if line is None:
             # What a line over the limit would open or close is not known: the next line begins a row.
             is_open = False
         else:
             is_open = _opens(line, delimiter, is_open=is_open)
-            size += len(line)
-            pieces.append(line)
+            held += line
         if over:
-            pieces = []
-        if not is_open and (over or size > len(b"\r\n") or without_end(pieces[0])):
-            yield Row(begin, None if over else b"".join(pieces))
+            held.clear()
+        if not is_open and (over or held.strip(b"\r\n")):
+            yield Row(begin, None if over else bytes(held))
     if is_open:
-        yield Row(begin, None if over else b"".join(pieces), closed=False)
+        yield Row(begin, None if over else bytes(held), closed=False)
 
 
 def _opens(line: bytes, delimiter: bytes, *, is_open: bool) -> bool:
@@ -152,6 +155,8 @@ def _cells(row: Row, source: Input, delimiter: str) -> list[Cell]:
         at = end + quoted
         if at == len(text):
             return cells
+        if len(cells) == MAX_COLUMNS:
+            raise RecordError("invalid-csv", f"the row has more than {MAX_COLUMNS:,} cells; expected fewer")
         if text[at] != delimiter:
             raise RecordError("invalid-csv", f"cell {len(cells)} goes on after its closing quote; expected a delimiter")
         at += 1

@@ -64,7 +64,7 @@ def above(folder: str) -> Ignored:
     Naming a folder overrides the rules that ignore it: then none of those above it hold.
     """
     parents = [Path(folder), *Path(folder).parents]
-    top = next((index for index, parent in enumerate(parents) if (parent / ".git").exists()), 0)
+    top = next((index for index, parent in enumerate(parents) if _is_top(parent)), 0)
     exclude = _exclude(parents[top] / ".git", str(parents[top]))
     ignored = Ignored((exclude,) if exclude else ())
     for parent, child in _downwards(parents[: top + 1]):
@@ -72,6 +72,13 @@ def above(folder: str) -> Ignored:
         if ignored(str(child), folder=True):
             return Ignored()
     return ignored
+
+
+def _is_top(folder: Path) -> bool:
+    try:
+        return (folder / ".git").exists()
+    except OSError:  # a folder above may be closed to this user
+        return False
 
 
 def _downwards(parents: Sequence[Path]) -> Iterable[tuple[Path, Path]]:

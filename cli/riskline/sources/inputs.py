@@ -8,9 +8,9 @@ import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, TypeAlias
 
-from riskline.errors import InputError, RecordError, UsageError
+from riskline.errors import InputError, UsageError
 from riskline.escape import visible
-from riskline.records import Chosen, Failure, Record, Skip
+from riskline.records import Chosen, Failure, Origin, Record, Skip
 from riskline.sources.formats import SOURCES, check_format, fallback, known_format, refuse
 from riskline.sources.stdin import sniffed
 from riskline.sources.stream import Input, opened
@@ -56,10 +56,12 @@ def check_path(path: str, options: SourceOptions) -> None:
             os.scandir(path).close()
             return
         refuse(path, options)
+        if stat.S_ISSOCK(mode):
+            raise OSError("it is a socket")
         if stat.S_ISREG(mode):
             opened(path).close()
         # Opening a pipe and closing it again would break its writer, so others are only asked about.
-        elif not os.access(path, os.R_OK):
+        elif not os.access(path, os.R_OK, effective_ids=os.access in os.supports_effective_ids):
             raise PermissionError
     except (FileNotFoundError, NotADirectoryError) as error:
         raise InputError(f"no file or folder is named `{visible(path)}`", hint=_did_you_mean(path)) from error
@@ -149,16 +151,19 @@ def _folder(folder: str, options: SourceOptions, seen: set[str] | None) -> Itera
 
 
 def _file(found: Found, name: str, options: SourceOptions) -> Iterator[Record | Failure]:
-    source: Input | None = None
     try:
         with opened(found.path) as stream:
-            source = Input(found.name, stream, options)
-            yield from SOURCES[name](source)
+            yield from SOURCES[name](Input(found.name, stream, options))
     except (EOFError, zlib.error) as error:
-        assert source is not None
-        yield source.failure(RecordError("invalid-gzip", f"not whole gzip data: {visible(str(error)).lower()}"))
+        yield _not_gzip(found.name, error)
     except OSError as error:
-        yield lost(found.name, error)
+        # gzip's own complaint is an OSError without a number.
+        yield lost(found.name, error) if error.errno else _not_gzip(found.name, error)
+
+
+def _not_gzip(name: str, error: Exception) -> Failure:
+    message = f"not whole gzip data: {visible(str(error)).lower()}"
+    return Failure("invalid-gzip", message, Origin(name, by="file"))
 
 
 def _recognised(items: Iterable[Record | Failure], name: str, *, whole: bool) -> Iterator[Item]:

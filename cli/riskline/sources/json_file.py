@@ -74,7 +74,7 @@ def _record(source: Input, text: str, line: int, column: int, index: int | None)
     try:
         if len(raw) > source.options.max_record_bytes:
             raise too_large(source.options)
-        value = parsed(raw)
+        value = parsed(raw, (line, column))
     except RecordError as error:
         return Failure(error.code, error.message, Origin(source.path, line, name, by))
     origin = Origin(source.path, line, id_of(value) or name, by)

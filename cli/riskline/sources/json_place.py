@@ -111,25 +111,19 @@ def _find(source: str, path: Path) -> int:
 
 
 def _element(source: str, at: int, index: int) -> int:
-    for position, (start, _) in enumerate(elements(source, at)):
-        if position == index:
-            return start
-    raise LookupError(index)
+    return next(start for position, (start, _) in enumerate(elements(source, at)) if position == index)
 
 
 def _member(source: str, at: int, name: str) -> int:
     found = -1
     while source[at] != "}":
         key = skip_space(source, at + 1)
-        if source[key] == "}":
-            break
         end = _string_end(source, key)
         value = skip_space(source, skip_space(source, end) + 1)
         if orjson.loads(source[key:end]) == name:
             found = value  # and on: of duplicate keys the last one counts
         at = skip_space(source, value_end(source, value))
-    if found < 0:
-        raise LookupError(name)
+    assert found >= 0, "a path leads through keys that are there"
     return found
 
 

@@ -281,6 +281,6 @@ def _dotted(path: Path) -> str:
 
 
 def _keys(value: Object, shown: int = 6) -> str:
-    names = [f"`{visible(str(key))[:40]}`" for key in list(value)[:shown]]
+    names = [f"`{visible(str(key))[:40]}`" + " (null)" * (value[key] is None) for key in list(value)[:shown]]
     rest = [f"{len(value) - shown} more"] if len(value) > shown else []
     return ", ".join(names + rest) or "no fields"

@@ -20,6 +20,8 @@ Event: TypeAlias = Any  # what PyYAML parses into has no types
 MAX_DEPTH = 200
 MAX_MERGED = 1_000_000
 """How many fields `<<` may copy in one input, so that a few lines cannot fill memory."""
+MAX_VALUES = 1_000_000
+"""How many values one input may have, since each takes far more memory than the few bytes it may be written as."""
 _TAGS = "tag:yaml.org,2002:"
 
 
@@ -144,7 +146,10 @@ class _Composer:
         }
 
     def documents(self, events: Iterable[Event]) -> Iterator[Node]:
-        for event in events:
+        for count, event in enumerate(events):
+            if count > 2 * MAX_VALUES:  # a collection is two events
+                found = f"the document has more than {MAX_VALUES:,} values"
+                raise RecordError("too-large", f"{found}; expected fewer, or JSONL, which has no such limit")
             step = self._kinds.get(type(event).__name__)
             node = step(event) if step else None
             if node is None:

@@ -50,32 +50,32 @@ class YamlPlace:
 
     def region(self, span: Span) -> Region:
         """Return the region of `span`: a folded line break counts as the space it becomes."""
-        chars = self._chars()
-        if chars is None:
-            return region_in(self.source, self.start, self.end)
-        start, end = span
-        begin = chars[start].start if start < len(chars) else self._after(chars)
-        finish = chars[end - 1].end if end > start else begin
-        return region_in(self.source, begin, finish)
-
-    def _after(self, chars: list[Char]) -> int:
-        return chars[-1].end if chars else self.start
-
-    def _chars(self) -> list[Char] | None:
-        """Read the scalar again; None where that gives another text."""
         at = self.start
         if self.marked and (match := _MARKS.match(self.source, at)):
             at = match.end()
         if self.style in ("|", ">"):
             readings = _block(self.source, at, self.style)
         else:
-            readings = iter([list(_flow(self.source, at, self.end, self.style))])
-        for chars in readings:
-            # Chomping only takes line breaks off the end.
-            read = "".join(char.text for char in chars)
-            if read == self.text or (self.style in ("|", ">") and read.startswith(self.text)):
-                return chars[: len(self.text)]
-        return None
+            readings = iter([_flow(self.source, at, self.end, self.style)])
+        found = next(filter(None, (self._bounds(reading, span) for reading in readings)), (self.start, self.end))
+        return region_in(self.source, *found)
+
+    def _bounds(self, reading: Iterator[Char], span: Span) -> tuple[int, int] | None:
+        """Return where `span` begins and ends in the source; None where the reading is another text."""
+        start, end = span
+        begin = finish = self.start
+        size = 0
+        for size, (character, at, after) in enumerate(reading, 1):
+            if size > len(self.text):
+                # Chomping takes line breaks off the end of a block; nothing else may be left over.
+                return (begin, max(begin, finish)) if self.style in ("|", ">") else None
+            if character != self.text[size - 1]:
+                return None
+            if size <= start + 1:
+                begin = at if size == start + 1 else after
+            if size == end:
+                finish = after
+        return (begin, max(begin, finish)) if size >= len(self.text) else None
 
 
 def _flow(source: str, at: int, stop: int, style: str) -> Iterator[Char]:
@@ -145,14 +145,14 @@ def _normal(ending: str) -> str:
     return ending if ending in "\u2028\u2029" else "\n"
 
 
-def _block(source: str, at: int, style: str) -> Iterator[list[Char]]:
+def _block(source: str, at: int, style: str) -> Iterator[Iterator[Char]]:
     """Read a literal or folded block scalar under every indentation it may have, the most likely first."""
     header = _INNER.match(source, at)
     assert header
     ending = _BREAK.match(source, header.end())
     begin = ending.end() if ending else header.end()
     for indent in range(_deepest(source, begin), -1, -1):
-        yield list(_indented(source, begin, indent, folds=style == ">"))
+        yield _indented(source, begin, indent, folds=style == ">")
 
 
 def _deepest(source: str, at: int) -> int:
