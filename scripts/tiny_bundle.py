@@ -103,7 +103,11 @@ def graph(rows: np.ndarray) -> onnx.ModelProto:
         node("Slice", ["prompt_category", "zero", "eight", "last"], ["response_category"]),
     ]
     value = helper.make_tensor_value_info
-    cached = [(f"{side}.0.{kind}", length) for side, length in (("past_key_values", "past"), ("present", "total")) for kind in ("key", "value")]
+    cached = [
+        (f"{side}.0.{kind}", length)
+        for side, length in (("past_key_values", "past"), ("present", "total"))
+        for kind in ("key", "value")
+    ]
     states = [value(name, TensorProto.FLOAT, ["batch", 1, length, WIDTH]) for name, length in cached]
     heads = [("prompt_risk", 3), ("prompt_category", 9), ("response_risk", 3), ("response_category", 8)]
     outputs = [value(name, TensorProto.FLOAT, ["batch", "new", size]) for name, size in heads]

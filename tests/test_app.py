@@ -99,7 +99,9 @@ def test_score_ends_in_the_documented_code(cli: Cli, write: Write, data: bytes, 
         (["check", "x.txt", "--policy", "strickt"], "it is none of default, strict, loose"),
     ],
 )
-def test_what_cannot_be_done_is_told_plainly_with_code_2(cli: Cli, write: Write, argv: list[str], expected: str) -> None:
+def test_what_cannot_be_done_is_told_plainly_with_code_2(
+    cli: Cli, write: Write, argv: list[str], expected: str
+) -> None:
     write("x.txt", b"ok")
 
     answer = cli(*argv)

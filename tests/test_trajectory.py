@@ -9,9 +9,7 @@ from riskline.records import Rule
 from riskline.trajectory import fires, level, segment_peaks, segments
 
 SERIES = st.lists(st.integers(0, 10_000).map(lambda n: n / 10_000), min_size=1, max_size=40).map(np.array)
-RULES = st.one_of(
-    st.integers(1, 6).map(lambda n: Rule("hold", n)), st.just(Rule("max", 1)), st.just(Rule("final", 1))
-)
+RULES = st.one_of(st.integers(1, 6).map(lambda n: Rule("hold", n)), st.just(Rule("max", 1)), st.just(Rule("final", 1)))
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,9 @@ def exit_code(ending: Ending) -> int:
 @app.callback()
 def configure(
     context: typer.Context,
-    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.", is_eager=True, show_envvar=False)] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", is_eager=True, show_envvar=False)
+    ] = False,
 ) -> None:
     """Judge text with guard models: a label, categories, and where in the text the risk rose."""
     if version:

@@ -251,7 +251,10 @@ def main() -> None:
         print(f"largest difference of a probability, {name}: {value:.6f}")
     for name, value in timings(runtime).items():
         print(f"median ms on one thread, {name}: {value}")
-    if worst["pytorch"] > config["bundle"]["golden_tolerance"] or max(worst[law] for law in ("prefix", "step", "padding")) > LAW:
+    if (
+        worst["pytorch"] > config["bundle"]["golden_tolerance"]
+        or max(worst[law] for law in ("prefix", "step", "padding")) > LAW
+    ):
         raise SystemExit("the graph is not what was trained, or breaks a law; the bundle must not ship")
 
 

@@ -34,7 +34,9 @@ class Graph:
             self.constants.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
         return name
 
-    def op(self, kind: str, *inputs: str, outputs: int | tuple[str, ...] = 1, domain: str = "", **attributes: object) -> str:
+    def op(
+        self, kind: str, *inputs: str, outputs: int | tuple[str, ...] = 1, domain: str = "", **attributes: object
+    ) -> str:
         self.count += 1
         names = outputs if isinstance(outputs, tuple) else tuple(f"{kind}_{self.count}_{i}" for i in range(outputs))
         self.nodes.append(helper.make_node(kind, inputs, names, domain=domain, **attributes))
@@ -63,8 +65,16 @@ class Graph:
         scale = np.maximum(np.abs(parts).max(axis=-1) / 127, 1e-12)
         values = (np.clip(np.round(parts / scale[..., None]), -127, 127) + 128).astype(np.uint8)
         return self.op(
-            "MatMulNBits", x, self.constant(name + ".q", values), self.constant(name + ".s", scale.astype(np.float32)),
-            domain=MICROSOFT, K=inner, N=outer, bits=8, block_size=BLOCK, accuracy_level=4,
+            "MatMulNBits",
+            x,
+            self.constant(name + ".q", values),
+            self.constant(name + ".s", scale.astype(np.float32)),
+            domain=MICROSOFT,
+            K=inner,
+            N=outer,
+            bits=8,
+            block_size=BLOCK,
+            accuracy_level=4,
         )
 
 
@@ -98,7 +108,9 @@ def _lengths(graph: Graph) -> tuple[str, str]:
     batch = graph.op("Shape", "input_ids", start=0, end=1)
     new = graph.op("Shape", "input_ids", start=1, end=2)
     total = graph.op("Add", past, new)
-    last = graph.op("Cast", graph.op("Sub", total, graph.constant("one", np.array([1], np.int64))), to=TensorProto.INT32)
+    last = graph.op(
+        "Cast", graph.op("Sub", total, graph.constant("one", np.array([1], np.int64))), to=TensorProto.INT32
+    )
     scalar = graph.op("Squeeze", graph.op("Cast", total, to=TensorProto.INT32))
     return graph.op("Expand", last, batch), scalar
 
@@ -125,7 +137,10 @@ def _layer(graph: Graph, weights: Weights, index: int, x: str, facts: tuple[str,
     )  # fmt: skip
     x = graph.op("Add", x, graph.linear(mixed, f"{name}.out", weight["out"]))
     inner = graph.linear(graph.norm(x, f"{name}.norm2", weight["norm2"]), f"{name}.up", weight["up"])
-    gate, value = graph.op("Split", inner, outputs=(f"gate_{index}", f"value_{index}"), axis=-1, num_outputs=2), f"value_{index}"
+    gate, value = (
+        graph.op("Split", inner, outputs=(f"gate_{index}", f"value_{index}"), axis=-1, num_outputs=2),
+        f"value_{index}",
+    )
     silu = graph.op("QuickGelu", gate, domain=MICROSOFT, alpha=1.0)
     return graph.op("Add", x, graph.linear(graph.op("Mul", silu, value), f"{name}.down", weight["down"]))
 
@@ -135,7 +150,9 @@ def _heads(graph: Graph, weights: Weights, x: str) -> None:
     normed = graph.norm(x, "norm", weights["norm.weight"])
     logits = graph.op("MatMul", normed, graph.constant("head", weights["head.weight"].numpy().T))
     biased = graph.op("Add", logits, graph.constant("head.bias", weights["head.bias"].numpy()))
-    graph.op("Split", biased, graph.constant("classes", np.array(graph.shape.classes, np.int64)), outputs=HEADS, axis=-1)
+    graph.op(
+        "Split", biased, graph.constant("classes", np.array(graph.shape.classes, np.int64)), outputs=HEADS, axis=-1
+    )
 
 
 def _model(graph: Graph) -> onnx.ModelProto:
@@ -143,9 +160,17 @@ def _model(graph: Graph) -> onnx.ModelProto:
     past, present = [], []
     for index in range(shape.layers):
         for kind in ("key", "value"):
-            past.append(value(f"past_key_values.{index}.{kind}", TensorProto.FLOAT, ["batch", shape.heads, "past", shape.head_dim]))
-            present.append(value(f"present.{index}.{kind}", TensorProto.FLOAT, ["batch", shape.heads, "total", shape.head_dim]))
-    heads = [value(name, TensorProto.FLOAT, ["batch", "new", size]) for name, size in zip(HEADS, shape.classes, strict=True)]
+            past.append(
+                value(
+                    f"past_key_values.{index}.{kind}", TensorProto.FLOAT, ["batch", shape.heads, "past", shape.head_dim]
+                )
+            )
+            present.append(
+                value(f"present.{index}.{kind}", TensorProto.FLOAT, ["batch", shape.heads, "total", shape.head_dim])
+            )
+    heads = [
+        value(name, TensorProto.FLOAT, ["batch", "new", size]) for name, size in zip(HEADS, shape.classes, strict=True)
+    ]
     ids = value("input_ids", TensorProto.INT64, ["batch", "new"])
     body = helper.make_graph(graph.nodes, "riskline-mini", [ids, *past], [*heads, *present], graph.constants)
     opsets = [helper.make_opsetid("", 21), helper.make_opsetid(MICROSOFT, 1)]

@@ -51,7 +51,9 @@ class Layer(nn.Module):
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
         q, k = rotate(q, cos, sin), rotate(k, cos, sin)
         mixed = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
-        x = x + functional.dropout(self.out(mixed.transpose(1, 2).reshape(batch, width, hidden)), dropout, self.training)
+        x = x + functional.dropout(
+            self.out(mixed.transpose(1, 2).reshape(batch, width, hidden)), dropout, self.training
+        )
         gate, value = self.up(self.norm2(x)).chunk(2, dim=-1)
         return x + functional.dropout(self.down(functional.silu(gate) * value), dropout, self.training)
 

@@ -47,7 +47,9 @@ class Composer:
         self.numpy = np.random.default_rng(seed)
 
     def draw(self) -> Row:
-        return self.rows[min(int(np.searchsorted(self.cumulative, self.rng.random() * self.cumulative[-1])), len(self.rows) - 1)]
+        return self.rows[
+            min(int(np.searchsorted(self.cumulative, self.rng.random() * self.cumulative[-1])), len(self.rows) - 1)
+        ]
 
     def example(self) -> Example | None:
         row = self.draw()
@@ -112,12 +114,20 @@ class Composer:
         worst = int(labels[-1]) if len(labels) else 0
         after = np.full(len(more), worst) if worst else more_labels
         spread = np.full(len(more), 0.5 / max(len(more), 1), np.float32)
-        return np.concatenate((ids, gap, more)), np.concatenate((labels, np.full(len(gap), worst), after)), np.concatenate((parts, np.zeros(len(gap), np.float32), spread))
+        return (
+            np.concatenate((ids, gap, more)),
+            np.concatenate((labels, np.full(len(gap), worst), after)),
+            np.concatenate((parts, np.zeros(len(gap), np.float32), spread)),
+        )
 
     def _text(self, row: Row) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
         text = row.text
         if not row.spans and (dice := self.rng.random()) < self.config["noise"]:
-            text = text.translate(NOISE) if dice < self.config["noise"] / 3 else (text.upper() if dice < self.config["noise"] / 2 else text.lower())
+            text = (
+                text.translate(NOISE)
+                if dice < self.config["noise"] / 3
+                else (text.upper() if dice < self.config["noise"] / 2 else text.lower())
+            )
         ids, offsets = self._encode(text)
         count = len(ids)
         if not count:
@@ -189,7 +199,9 @@ def main() -> None:
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--tokenizer", type=Path, required=True)
-    parser.add_argument("--run", type=Path, required=True, help="folder of checkpoints and the log; a run resumes from it")
+    parser.add_argument(
+        "--run", type=Path, required=True, help="folder of checkpoints and the log; a run resumes from it"
+    )
     args = parser.parse_args()
     config = tomllib.loads(args.config.read_text())
     train(config, args.data, Tokenizer.from_file(str(args.tokenizer)), args.run)
@@ -207,7 +219,9 @@ def train(config: dict, data: Path, tokenizer: Tokenizer, run: Path) -> None:
     vectors = [p for p in model.parameters() if p.dim() <= 1]
     optimizer = torch.optim.AdamW(
         [{"params": matrices, "weight_decay": config["decay"]}, {"params": vectors, "weight_decay": 0.0}],
-        lr=config["rate"], betas=(0.9, 0.98), fused=True,
+        lr=config["rate"],
+        betas=(0.9, 0.98),
+        fused=True,
     )
     step, tokens, spent = 0, 0, 0.0
     last = run / "last.pt"
@@ -244,7 +258,14 @@ def train(config: dict, data: Path, tokenizer: Tokenizer, run: Path) -> None:
             if step % 50 == 0:
                 r, k = np.mean(means, 0)
                 means = []
-                line = {"step": step, "tokens": tokens, "minutes": round(spent / 60, 2), "risk": round(r, 4), "kind": round(k, 4), "rate": rate}
+                line = {
+                    "step": step,
+                    "tokens": tokens,
+                    "minutes": round(spent / 60, 2),
+                    "risk": round(r, 4),
+                    "kind": round(k, 4),
+                    "rate": rate,
+                }
                 log.write(json.dumps(line) + "\n")
                 log.flush()
             if time.monotonic() - saved > 240:
@@ -255,7 +276,13 @@ def train(config: dict, data: Path, tokenizer: Tokenizer, run: Path) -> None:
 
 
 def save(model: Mini, optimizer: torch.optim.Optimizer, step: int, tokens: int, spent: float, path: Path) -> None:
-    state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step, "tokens": tokens, "spent": spent}
+    state = {
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "step": step,
+        "tokens": tokens,
+        "spent": spent,
+    }
     torch.save(state, path.with_suffix(".tmp"))
     path.with_suffix(".tmp").replace(path)
 

@@ -28,7 +28,9 @@ def check(
     allow_incomplete: options.AllowIncomplete = False,
     allow_empty: Annotated[
         bool,
-        typer.Option("--allow-empty", help="Exit 0, not 2, if there is nothing to judge.", rich_help_panel=options.JUDGING),
+        typer.Option(
+            "--allow-empty", help="Exit 0, not 2, if there is nothing to judge.", rich_help_panel=options.JUDGING
+        ),
     ] = False,
     input_format: options.InputFormat = "auto",
     role: options.Role = options.BareRole.prompt,
@@ -42,7 +44,11 @@ def check(
     strict_input: options.StrictInput = False,
     format: Annotated[
         str,
-        typer.Option(metavar="FORMAT", help="On stdout: text, json, jsonl, sarif, github or junit.", rich_help_panel=options.WRITING),
+        typer.Option(
+            metavar="FORMAT",
+            help="On stdout: text, json, jsonl, sarif, github or junit.",
+            rich_help_panel=options.WRITING,
+        ),
     ] = "text",
     output: options.Outputs = None,
     redact: options.Redact = False,
@@ -73,5 +79,8 @@ def check(
     if run_info:
         write_run_info(run_info, loaded, judge, summary)
     if not allow_empty and summary.judged + summary.not_judged == 0:
-        raise InputError("there is nothing to judge in what was named", hint="--include GLOB takes other files, --allow-empty accepts this")
+        raise InputError(
+            "there is nothing to judge in what was named",
+            hint="--include GLOB takes other files, --allow-empty accepts this",
+        )
     return ending(summary, fail_on, allow_incomplete=allow_incomplete)

@@ -39,7 +39,9 @@ def _runtimes() -> None:
     found = runtimes()
     extra = "cpu" if driver_missing() else "gpu"
     if len(found) > 1:
-        _say("✗ onnxruntime and onnxruntime-gpu are both installed and overwrite each other", REPAIR.format(extra=extra))
+        _say(
+            "✗ onnxruntime and onnxruntime-gpu are both installed and overwrite each other", REPAIR.format(extra=extra)
+        )
     elif not found:
         _say("✗ no ONNX Runtime is installed", f'pip install "riskline[{extra}]"')
     else:

@@ -50,7 +50,9 @@ def show(name: Name, json: AsJson = False) -> Ending:
 
 
 def verify(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="A guard's name or path; without it, all.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="A guard's name or path; without it, all.")
+    ] = None,
     provider: Annotated[str, typer.Option(metavar="NAME", help="The provider that judges the goldens.")] = "cpu",
 ) -> Ending:
     """Hash every file of a bundle and judge its golden texts, which a reference implementation scored.
@@ -85,7 +87,9 @@ def _verify_goldens(bundle: Bundle, provider: str) -> bool:
     from riskline.guard import load
 
     manifest = bundle.manifest
-    guard = load(f"{manifest.folder}" if bundle.precision == manifest.precisions[0] else manifest.name, provider=provider)
+    guard = load(
+        f"{manifest.folder}" if bundle.precision == manifest.precisions[0] else manifest.name, provider=provider
+    )
     worst, count, flips = 0.0, 0, 0
     for golden in read_goldens(manifest.folder / "golden.jsonl"):
         difference, flipped = compare(guard, golden)

@@ -69,9 +69,7 @@ ControversialThreshold = Annotated[
 ]
 Provider = Annotated[
     str,
-    typer.Option(
-        metavar="NAME", help="auto, cpu, cuda, tensorrt, coreml, dml or openvino.", rich_help_panel=JUDGING
-    ),
+    typer.Option(metavar="NAME", help="auto, cpu, cuda, tensorrt, coreml, dml or openvino.", rich_help_panel=JUDGING),
 ]
 InputFormat = Annotated[
     str,
@@ -99,31 +97,37 @@ AllTurns = Annotated[
 ]
 Include = Annotated[
     list[str] | None,
-    typer.Option(metavar="GLOB", help="Also take files like this in folder walks. May repeat.", rich_help_panel=READING),
+    typer.Option(
+        metavar="GLOB", help="Also take files like this in folder walks. May repeat.", rich_help_panel=READING
+    ),
 ]
-MaxRecordBytes = Annotated[
-    int, typer.Option(min=1, help="A larger record is a failure.", rich_help_panel=READING)
-]
+MaxRecordBytes = Annotated[int, typer.Option(min=1, help="A larger record is a failure.", rich_help_panel=READING)]
 StrictInput = Annotated[
     bool, typer.Option("--strict-input", help="Stop at the first record that cannot be read.", rich_help_panel=READING)
 ]
 AllowIncomplete = Annotated[
     bool,
-    typer.Option("--allow-incomplete", help="Exit 0, not 3, if some records could not be judged.", rich_help_panel=JUDGING),
+    typer.Option(
+        "--allow-incomplete", help="Exit 0, not 3, if some records could not be judged.", rich_help_panel=JUDGING
+    ),
 ]
 RunInfo = Annotated[
     str | None,
-    typer.Option(metavar="FILE", help="Write versions, provider, guard and policy hashes here.", rich_help_panel=WRITING),
+    typer.Option(
+        metavar="FILE", help="Write versions, provider, guard and policy hashes here.", rich_help_panel=WRITING
+    ),
 ]
 Outputs = Annotated[
     list[str] | None,
     typer.Option(
-        "--output", "-o", metavar="[FORMAT:]FILE", help="Write here, not to stdout. May repeat.", rich_help_panel=WRITING
+        "--output",
+        "-o",
+        metavar="[FORMAT:]FILE",
+        help="Write here, not to stdout. May repeat.",
+        rich_help_panel=WRITING,
     ),
 ]
-Redact = Annotated[
-    bool, typer.Option("--redact", help="Offsets and keyed hashes, no text.", rich_help_panel=WRITING)
-]
+Redact = Annotated[bool, typer.Option("--redact", help="Offsets and keyed hashes, no text.", rich_help_panel=WRITING)]
 RedactKey = Annotated[
     str | None,
     typer.Option(
@@ -133,7 +137,8 @@ RedactKey = Annotated[
 Color = Annotated[ColorWhen, typer.Option(help="When to colour.", rich_help_panel=WRITING)]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Nothing on stderr but errors.", rich_help_panel=WRITING)]
 Verbose = Annotated[
-    bool, typer.Option("--verbose", "-v", help="Say more on stderr: nodes per provider, skips.", rich_help_panel=WRITING)
+    bool,
+    typer.Option("--verbose", "-v", help="Say more on stderr: nodes per provider, skips.", rich_help_panel=WRITING),
 ]
 
 GUARD_DEFAULT = DEFAULT_GUARD

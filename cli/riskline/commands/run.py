@@ -214,4 +214,3 @@ def write_run_info(path: str, guard: Guard, judge: Judge, summary: Summary) -> N
         Path(path).write_bytes(orjson.dumps(run_facts(guard, judge) | {"counts": counts}, option=orjson.OPT_INDENT_2))
     except OSError as error:
         raise OutputError(f"cannot write `{path}`: {error.strerror}") from error
-

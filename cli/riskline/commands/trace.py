@@ -15,19 +15,23 @@ from riskline.errors import InputError, OutputError, UsageError
 from riskline.records import Failure, Judged, Record
 
 if TYPE_CHECKING:
-    from riskline.show.trace import Traced
+    from riskline.show.traced import Traced
 
 
 def trace(
     text: Annotated[
-        str | None, typer.Argument(metavar="[TEXT]", help="A text, or the address of a record: FILE:LINE or FILE#ID. - is stdin.")
+        str | None,
+        typer.Argument(metavar="[TEXT]", help="A text, or the address of a record: FILE:LINE or FILE#ID. - is stdin."),
     ] = None,
     file: Annotated[
         str | None,
-        typer.Option(metavar="FILE[:LINE]", help="Trace this file, or its record at LINE.", rich_help_panel=options.READING),
+        typer.Option(
+            metavar="FILE[:LINE]", help="Trace this file, or its record at LINE.", rich_help_panel=options.READING
+        ),
     ] = None,
     json: Annotated[
-        bool, typer.Option("--json", help="Write the verdict record with its trajectory.", rich_help_panel=options.WRITING)
+        bool,
+        typer.Option("--json", help="Write the verdict record with its trajectory.", rich_help_panel=options.WRITING),
     ] = False,
     html: Annotated[
         str | None, typer.Option(metavar="FILE", help="Write a self-contained page.", rich_help_panel=options.WRITING)
@@ -98,7 +102,7 @@ def _stdin_text() -> str:
 
 
 def _traced(record: Record, judging: Judging, address: str | None, telling: Telling) -> Traced:
-    from riskline.show.trace import Traced
+    from riskline.show.traced import Traced
 
     guard, judge = judging.load()
     provider = guard.session.provider
@@ -129,7 +133,9 @@ def _write_page(traced: Traced, path: str, telling: Telling) -> None:
     try:
         Path(path).write_text(page(traced), encoding="utf-8")
     except OSError as error:
-        raise OutputError(f"cannot write `{path}`: {error.strerror}", hint="--html FILE in a folder that exists") from error
+        raise OutputError(
+            f"cannot write `{path}`: {error.strerror}", hint="--html FILE in a folder that exists"
+        ) from error
     telling.note(f"wrote {path}")
 
 

@@ -125,4 +125,6 @@ def _told(path: str) -> Iterator[None]:
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise OutputError(f"cannot write `{path}`: {error.strerror}", hint="--output FILE in a folder that exists") from error
+        raise OutputError(
+            f"cannot write `{path}`: {error.strerror}", hint="--output FILE in a folder that exists"
+        ) from error

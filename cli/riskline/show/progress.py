@@ -23,7 +23,14 @@ class _Rate(TextColumn):
 
 def watch(results: Iterator[Result], total: int | None) -> Iterator[Result]:
     """Yield `results` while a bar counts the records among them; the bar goes when they end."""
-    columns = (TextColumn("judging"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeElapsedColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("judging"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _Rate(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("judging", total=total, rate=0.0)
         for result in results:

@@ -63,7 +63,8 @@ def summary_line(summary: Summary) -> str:
     parts = [
         f"judged {summary.judged} ({labels})",
         f"flagged {summary.flagged.total()}",
-        f"not judged {summary.not_judged}" + _reasons(summary.failures | ({"unseen": summary.unseen} if summary.unseen else {})),
+        f"not judged {summary.not_judged}"
+        + _reasons(summary.failures | ({"unseen": summary.unseen} if summary.unseen else {})),
         f"skipped {summary.skips.total()}" + _reasons(summary.skips),
         f"windowed {summary.windowed}",
         f"from cache {summary.cached}",

@@ -1,0 +1,157 @@
+"""Judge the development rows with a bundle and print its figures by source, unseen sources apart; find thresholds.
+
+python scripts/train/evaluate.py --data CORPUS [--guard models/riskline-mini] [--thresholds] [--json FILE]
+
+A source is unseen where none of its rows were trained on. strict counts controversial as unsafe, loose as safe, in the
+gold labels and in the verdicts alike. Recall is the share of gold unsafe rows that are flagged unsafe, false positives
+the share of gold safe rows that are; AUROC ranks gold unsafe over gold safe by the level of P(unsafe).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import defaultdict
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from corpus import LABELS, Row, read_rows
+from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score
+
+from riskline.errors import RecordError
+from riskline.guard import Guard, load
+from riskline.records import Rule, Turn
+from riskline.trajectory import level
+
+SAFE, UNSAFE, CONTROVERSIAL = (LABELS.index(name) for name in ("safe", "unsafe", "controversial"))
+RULE = Rule("hold", 2)
+ALLOWED = {"unsafe": 0.02, "controversial": 0.05}
+"""The share of safe in-distribution prompts and responses that the default thresholds may flag, mean over sources."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A row's gold label and the highest thresholds at which the guard would flag it."""
+
+    source: str
+    kind: str
+    lang: str
+    gold: int
+    unsafe: float
+    risk: float
+
+
+def score(guard: Guard, row: Row) -> Scored | None:
+    """Return a row scored, or None where there is nothing to score."""
+    if not row.text.strip():
+        return None
+    turns = [Turn("prompt", row.prompt)] if row.role == "response" and row.prompt else []
+    result = guard.score([[*turns, Turn("response" if row.role == "response" else "prompt", row.text)]])[0]
+    if isinstance(result, RecordError):
+        raise result
+    risk = np.round(1 - result.safe, 4)
+    unsafe = float(result.unsafe[level(result.unsafe, RULE)])
+    return Scored(row.source, row.kind, row.lang, row.label, unsafe, float(risk[level(risk, RULE)]))
+
+
+def scored(guard: Guard, rows: Iterator[Row], workers: int) -> list[Scored]:
+    """Return every row scored, in order."""
+    with ThreadPoolExecutor(workers) as pool:
+        return [result for result in pool.map(lambda row: score(guard, row), rows) if result]
+
+
+def thresholds(rows: list[Scored]) -> dict[str, float]:
+    """Return the smallest thresholds of at least 0.5 that flag no more than the allowed share of safe chat rows.
+
+    Chat rows are prompts and responses of sources that were trained on; the share is the mean over their sources, so
+    that no large source decides alone.
+    """
+    safe: dict[str, list[Scored]] = defaultdict(list)
+    for row in rows:
+        if row.gold == SAFE and row.kind != "comment":
+            safe[row.source].append(row)
+    groups = [group for group in safe.values() if len(group) >= 20]
+    found = {}
+    for name, attribute in (("unsafe", "unsafe"), ("controversial", "risk")):
+        steps = np.arange(0.5, 0.996, 0.005)
+        shares = [np.mean([np.mean([getattr(r, attribute) >= step for r in g]) for g in groups]) for step in steps]
+        found[name] = float(round(steps[int(np.argmax(np.array(shares) <= ALLOWED[name]))], 3))
+    return found
+
+
+def figures(rows: list[Scored], limits: tuple[float, float]) -> dict[str, float | int | None]:
+    """Return the figures of a group of rows at the thresholds (unsafe, controversial)."""
+    gold = np.array([row.gold for row in rows])
+    unsafe = np.array([row.unsafe for row in rows])
+    flagged = unsafe >= limits[0]
+    risky = flagged | (np.array([row.risk for row in rows]) >= limits[1])
+    clear = gold != CONTROVERSIAL
+    both = len(set(gold[clear].tolist())) == 2  # noqa: PLR2004 - both safe and unsafe
+    return {
+        "n": len(rows),
+        "strict_f1": _f1(gold != SAFE, risky),
+        "loose_f1": _f1(gold == UNSAFE, flagged),
+        "recall": _share(flagged[gold == UNSAFE]),
+        "false_positives": _share(flagged[gold == SAFE]),
+        "auroc": round(float(roc_auc_score(gold[clear] == UNSAFE, unsafe[clear])), 3) if both else None,
+    }
+
+
+def _share(values: NDArray[np.bool_]) -> float | None:
+    return round(float(values.mean()), 3) if len(values) else None
+
+
+def _f1(gold: NDArray[np.bool_], said: NDArray[np.bool_]) -> float | None:
+    if not gold.any():
+        return None
+    hits = int((gold & said).sum())
+    return round(2 * hits / (int(gold.sum()) + int(said.sum())), 3)
+
+
+def table(rows: list[Scored], limits: tuple[float, float], trained: set[str]) -> list[dict[str, object]]:
+    """Return a line a source and role, unseen sources first, then a mean line for each part."""
+    groups: dict[tuple[str, str], list[Scored]] = defaultdict(list)
+    for row in rows:
+        groups[row.source, row.kind].append(row)
+    return [
+        {"part": "in-distribution" if source in trained else "unseen", "source": source, "role": kind}
+        | figures(group, limits)
+        for (source, kind), group in sorted(groups.items(), key=lambda item: (item[0][0] in trained, item[0]))
+    ]
+
+
+def show(lines: list[dict[str, object]]) -> str:
+    """Return the lines as a Markdown table."""
+    names = list(lines[0])
+    rows = [["–" if line[name] is None else str(line[name]) for name in names] for line in lines]
+    return "\n".join("| " + " | ".join(row) + " |" for row in [names, ["---"] * len(names), *rows])
+
+
+def main() -> None:
+    """Print the figures, or the thresholds."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--guard", default="models/riskline-mini")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--thresholds", action="store_true", help="print the thresholds that the stated rule gives")
+    parser.add_argument("--json", type=Path, help="write the figures here as well")
+    args = parser.parse_args()
+    guard = load(args.guard, provider="cpu")
+    trained = {path.name.removesuffix(".jsonl.gz") for path in (args.data / "train").glob("*.jsonl.gz")}
+    dev = list(read_rows(args.data / "dev", licence=None))
+    if args.thresholds:
+        print(json.dumps(thresholds(scored(guard, iter(r for r in dev if r.source in trained), args.workers))))
+        return
+    limits = (guard.manifest.thresholds.unsafe, guard.manifest.thresholds.controversial)
+    lines = table(scored(guard, iter(dev), args.workers), limits, trained)
+    print(show(lines))
+    if args.json:
+        args.json.write_text(json.dumps(lines, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
