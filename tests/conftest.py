@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from riskline.guard import Guard
 
 ROOT = Path(__file__).parents[1]
 BUNDLES = ROOT / "tests" / "bundles"
@@ -49,14 +51,13 @@ Cli = Callable[..., Answer]
 
 
 @pytest.fixture(autouse=True)
-def _hermetic(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+def _hermetic(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in [name for name in os.environ if name.startswith("RISKLINE_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("RISKLINE_MODELS", str(BUNDLES))
     monkeypatch.setenv("RISKLINE_CACHE", str(tmp_path / "no-cache"))
     monkeypatch.delenv("FORCE_COLOR", raising=False)
     monkeypatch.delenv("NO_COLOR", raising=False)
-    yield
 
 
 @pytest.fixture
@@ -79,7 +80,7 @@ def cli(monkeypatch: pytest.MonkeyPatch) -> Cli:
 
 
 @pytest.fixture(scope="session")
-def tiny():  # type: ignore[no-untyped-def]
+def tiny() -> Guard:
     """The guard of sums."""
     from riskline.guard import load
 
@@ -87,7 +88,7 @@ def tiny():  # type: ignore[no-untyped-def]
 
 
 @pytest.fixture(scope="session")
-def mini():  # type: ignore[no-untyped-def]
+def mini() -> Guard:
     """The shipped guard."""
     from riskline.guard import load
 

@@ -435,7 +435,7 @@ def test_score_without_input_on_a_pipe_reads_stdin() -> None:
 
 
 def test_nothing_heavy_is_imported_for_help() -> None:
-    code = "import sys; from riskline.app import main; main(['--help']); print([m for m in ('numpy','onnxruntime','tokenizers','rich','torch','yaml') if m in sys.modules])"  # noqa: E501
+    code = "import sys; from riskline.app import main; main(['--help']); print([m for m in ('numpy','onnxruntime','tokenizers','rich','torch','yaml') if m in sys.modules])"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
 
     assert answer.stdout.splitlines()[-1] == b"[]"

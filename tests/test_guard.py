@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import pairwise
 
 import numpy as np
@@ -198,7 +199,7 @@ def test_a_lone_surrogate_is_a_failure(tiny: Guard) -> None:
 def test_order_is_kept_and_judging_is_lazy(tiny: Guard) -> None:
     taken = 0
 
-    def records():  # type: ignore[no-untyped-def]
+    def records() -> Iterator[Record]:
         nonlocal taken
         for number in range(1000):
             taken += 1

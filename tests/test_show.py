@@ -42,7 +42,7 @@ HOSTILE = [
     "\n",
     "http://x",
 ]
-TEXTS = st.lists(st.one_of(st.sampled_from(HOSTILE), st.text(st.characters(exclude_categories=["Cs"]), max_size=8)), min_size=1, max_size=12).map("".join)  # fmt: skip  # noqa: E501
+TEXTS = st.lists(st.one_of(st.sampled_from(HOSTILE), st.text(st.characters(exclude_categories=["Cs"]), max_size=8)), min_size=1, max_size=12).map("".join)  # fmt: skip
 laws = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
@@ -68,7 +68,7 @@ def printed(one: Traced, width: int = 60, *, color: bool = False) -> str:
     print_trace(
         one,
         Console(file=out, width=width, force_terminal=color, no_color=not color, highlight=False, legacy_windows=False),
-    )  # noqa: E501
+    )
     return out.getvalue()
 
 
@@ -168,7 +168,7 @@ def test_a_page_shows_any_text_as_text(tiny: Guard, text: str) -> None:
         c
         for c in made
         if unicodedata.category(c) in ("Cf", "Cs", "Zl", "Zp") or (unicodedata.category(c) == "Cc" and c not in "\n\t")
-    ]  # noqa: E501
+    ]
     assert tuple(json.loads(parsed(made).texts["data"])["risk"]) == one.risk
 
 

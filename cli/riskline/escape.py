@@ -18,7 +18,7 @@ _SUSPECT = re.compile(r"[^\x20-\x7e\u00a1-\u00ac\u00ae-\u05ff\u3040-\ud7a3]")
 
 
 def visible(text: str) -> str:
-    """Return `text` on one line with every acting character written as an escape such as `\\x1b` or `\\u202e`."""
+    r"""Return `text` on one line with every acting character written as an escape such as `\x1b` or `\u202e`."""
     return _SUSPECT.sub(_escape, text)
 
 

@@ -83,7 +83,8 @@ class Policy:
         known = {category for outputs in manifest.roles.values() for category in outputs.categories}
         if unknown := sorted((self.ignore | self.escalate) - known):
             raise ConfigurationError(
-                f"policy `{self.name}` names the category `{unknown[0]}`; {manifest.name} has: {', '.join(sorted(known))}"
+                f"policy `{self.name}` names the category `{unknown[0]}`; "
+                f"{manifest.name} has: {', '.join(sorted(known))}"
             )
 
 

@@ -39,7 +39,8 @@ class Label(enum.IntEnum):
 class Rule:
     """A decision rule: how a series of token scores becomes one decision.
 
-    `final` reads the last token, `max` the highest one, `hold` needs `n` adjacent tokens (all of them where a text is shorter).
+    `final` reads the last token, `max` the highest one, `hold` needs `n` adjacent tokens (all of them
+    where a text is shorter).
     """
 
     kind: RuleKind = "hold"
@@ -121,7 +122,8 @@ class Turn:
 class Record:
     """One unit to judge: turns in order, and which of them are judged, each with the turns before it as context.
 
-    `raw` is the input line's own bytes without its line end where the input is JSONL; None for plain texts.
+    `raw` is the input line's own bytes without its line end where the input is JSONL, the record as one line of JSON
+    where it stood in another structured file; None for plain texts.
     `unseen` names the parts that a text guard cannot see, such as `image`.
     """
 
@@ -332,6 +334,10 @@ class Judged:
 
 
 Outcome: TypeAlias = Judged | Failure
+Item: TypeAlias = Record | Failure | Skip | Chosen
+"""What a source yields."""
+Result: TypeAlias = Judged | Failure | Skip | Chosen
+"""What becomes of an item."""
 
 
 @dataclass(slots=True)

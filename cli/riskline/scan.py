@@ -10,10 +10,8 @@ from typing import TypeAlias
 
 from riskline.guard import Guard
 from riskline.policy import Judge
-from riskline.records import Chosen, Failure, Judged, Record, Skip
+from riskline.records import Chosen, Failure, Item, Judged, Record, Result, Skip
 
-Item: TypeAlias = Record | Failure | Skip | Chosen
-Result: TypeAlias = Judged | Failure | Skip | Chosen
 _Batch: TypeAlias = list[Judged | Failure]
 _AHEAD = 64
 """How many batches may be read and judged ahead of the one being written: bounds memory, hides uneven lengths."""

@@ -69,8 +69,8 @@ def weights(rows: list[Row], shares: dict[str, float], safe: float, trust: dict[
     """Return how often each row is drawn, summing to 1.
 
     `shares` splits by kind, `safe` is the safe share within each; languages count by the square root of their rows,
-    and a source's rows by its trust (1 unless named). A kind of few unsafe sources does not repeat one of them too often:
-    sources count by the power 0.75 of their rows.
+    and a source's rows by its trust (1 unless named). Within a
+    language, sources count by the power 0.75 of their rows, so that no large one drowns the others.
     """
     groups = Counter((row.kind, row.label, row.lang, row.source) for row in rows)
     mass: dict[tuple[str, int, str, str], float] = {}

@@ -90,7 +90,7 @@ def figures(rows: list[Scored], limits: tuple[float, float]) -> dict[str, float 
     flagged = unsafe >= limits[0]
     risky = flagged | (np.array([row.risk for row in rows]) >= limits[1])
     clear = gold != CONTROVERSIAL
-    both = len(set(gold[clear].tolist())) == 2  # noqa: PLR2004 - both safe and unsafe
+    both = len(set(gold[clear].tolist())) == 2
     return {
         "n": len(rows),
         "strict_f1": _f1(gold != SAFE, risky),

@@ -47,7 +47,7 @@ class Graph:
         return self.op("SimplifiedLayerNormalization", x, weight, axis=-1, epsilon=1e-6)
 
     def linear(self, x: str, name: str, weight: torch.Tensor) -> str:
-        """x (…, in) times weight (out, in) transposed."""
+        """X (…, in) times weight (out, in) transposed."""
         matrix = weight.numpy().T.astype(np.float32)  # (in, out)
         if self.precision == "fp32":
             return self.op("MatMul", x, self.constant(name, matrix))

@@ -7,9 +7,8 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
-
 from corpus import read_rows
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 # Runs are bounded so that no hostile text makes one huge word, and need no look at what follows.
 PATTERN = r" ?[\p{L}\p{M}]{1,24}| ?\p{N}{1,3}| ?[^\s\p{L}\p{M}\p{N}]{1,8}|\s{1,16}"
@@ -38,6 +37,7 @@ def sample(data: Path, seed: int, budget: int = 45_000_000) -> list[str]:
 
 
 def train(texts: list[str], size: int) -> Tokenizer:
+    """Return a tokenizer of `size` tokens, the tags the last of them."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [

@@ -10,18 +10,22 @@ import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from corpus import CATEGORIES, Row, read_rows, weights
+from model import Mini, Shape
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch import Tensor
 from torch.nn import functional
 
-from corpus import CATEGORIES, Row, read_rows, weights
-from model import Mini, Shape
-
 RESPONSE_CATEGORIES = 8
+LOGGED = 50
+"""Steps between lines of the log."""
+SAVED = 240
+"""Seconds between checkpoints."""
 NOISE = str.maketrans({"a": "4", "e": "3", "i": "1", "o": "0", "s": "5"})
 
 
@@ -39,7 +43,9 @@ class Example:
 class Composer:
     """Turns drawn rows into examples: plain, joined to another text, or after earlier turns."""
 
-    def __init__(self, rows: list[Row], tokenizer: Tokenizer, chances: list[float], config: dict, seed: int) -> None:
+    def __init__(
+        self, rows: list[Row], tokenizer: Tokenizer, chances: list[float], config: dict[str, Any], seed: int
+    ) -> None:
         self.rows, self.tokenizer, self.config = rows, tokenizer, config
         self.tags = {name: tokenizer.token_to_id(f"<|{name}|>") for name in ("system", "prompt", "response")}
         self.cumulative = np.cumsum(chances)
@@ -165,126 +171,132 @@ class Composer:
 
 
 def tensors(batch: list[Example]) -> dict[str, Tensor]:
-    width = max(len(e.ids) for e in batch)
+    """Return a batch padded on the right: ids, labels and weights (rows, width), kinds (rows, 9), response (rows,)."""
+    width = max(len(example.ids) for example in batch)
     out = {
         "ids": torch.zeros(len(batch), width, dtype=torch.long),
         "labels": torch.zeros(len(batch), width, dtype=torch.long),
         "weights": torch.zeros(len(batch), width),
     }
-    for i, e in enumerate(batch):
-        out["ids"][i, : len(e.ids)] = torch.from_numpy(e.ids)
-        out["labels"][i, : len(e.ids)] = torch.from_numpy(e.labels)
-        out["weights"][i, : len(e.ids)] = torch.from_numpy(e.weights)
-    out["kinds"] = torch.from_numpy(np.stack([e.kinds for e in batch]))
-    out["response"] = torch.tensor([e.response for e in batch])
+    for index, example in enumerate(batch):
+        for name in out:
+            out[name][index, : len(example.ids)] = torch.from_numpy(getattr(example, name))
+    out["kinds"] = torch.from_numpy(np.stack([example.kinds for example in batch]))
+    out["response"] = torch.tensor([example.response for example in batch])
     return out
 
 
 def loss_of(logits: Tensor, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """Return the risk loss and the category loss, each a mean over texts."""
+    """Return the risk loss and the category loss, each a mean over texts; categories count where a token is risky."""
     response = batch["response"][:, None, None]
     risk = torch.where(response, logits[..., 12:15], logits[..., 0:3])
     count = len(batch["ids"])
     entropy = functional.cross_entropy(risk.flatten(0, 1), batch["labels"].flatten(), reduction="none")
     risk_loss = (entropy.view_as(batch["weights"]) * batch["weights"]).sum() / count
-    closed = torch.full_like(logits[..., :1], -1e4)
+    closed = torch.full_like(logits[..., :1], -1e4)  # responses have no Jailbreak
     kind = torch.where(response, torch.cat((logits[..., 15:23], closed), -1), logits[..., 3:12])
     token = batch["weights"] * (batch["labels"] > 0)
     per_token = -(functional.log_softmax(kind, -1) * batch["kinds"][:, None, :]).sum(-1)
     return risk_loss, (per_token * token).sum() / count
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--config", type=Path, required=True)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--tokenizer", type=Path, required=True)
-    parser.add_argument(
-        "--run", type=Path, required=True, help="folder of checkpoints and the log; a run resumes from it"
-    )
-    args = parser.parse_args()
-    config = tomllib.loads(args.config.read_text())
-    train(config, args.data, Tokenizer.from_file(str(args.tokenizer)), args.run)
+class Training:
+    """A model, its optimizer and how far they are; saved whole, so that a run continues where it stopped."""
 
+    def __init__(self, config: dict[str, Any], run: Path) -> None:
+        torch.manual_seed(config["seed"])
+        torch.set_num_threads(config["threads"])
+        run.mkdir(parents=True, exist_ok=True)
+        self.config, self.run = config, run
+        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.model = Mini(Shape(**config["shape"])).to(self.device)
+        groups = [
+            {"params": [p for p in self.model.parameters() if p.dim() > 1], "weight_decay": config["decay"]},
+            {"params": [p for p in self.model.parameters() if p.dim() <= 1], "weight_decay": 0.0},
+        ]
+        self.optimizer = torch.optim.AdamW(groups, lr=config["rate"], betas=(0.9, 0.98), fused=True)
+        self.step, self.tokens, self.spent = 0, 0, 0.0
+        if self.path.exists():
+            self._load()
 
-def train(config: dict, data: Path, tokenizer: Tokenizer, run: Path) -> None:
-    run.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(config["seed"])
-    torch.set_num_threads(config["threads"])
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    rows = list(read_rows(data / "train"))
-    chances = weights(rows, config["shares"], config["safe"], config["trust"])
-    model = Mini(Shape(**config["shape"])).to(device)
-    matrices = [p for p in model.parameters() if p.dim() > 1]
-    vectors = [p for p in model.parameters() if p.dim() <= 1]
-    optimizer = torch.optim.AdamW(
-        [{"params": matrices, "weight_decay": config["decay"]}, {"params": vectors, "weight_decay": 0.0}],
-        lr=config["rate"],
-        betas=(0.9, 0.98),
-        fused=True,
-    )
-    step, tokens, spent = 0, 0, 0.0
-    last = run / "last.pt"
-    if last.exists():
-        state = torch.load(last, map_location=device, weights_only=True)
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        step, tokens, spent = state["step"], state["tokens"], state["spent"]
-    composer = Composer(rows, tokenizer, chances, config, config["seed"] + step)
-    budget = config["minutes"] * 60
-    started = saved = time.monotonic()
-    begun, means = spent, []
-    model.train()
-    with (run / "log.jsonl").open("a") as log:
-        for examples in composer.batches(config["tokens"]):
-            spent = begun + time.monotonic() - started
-            done = spent / budget
+    @property
+    def path(self) -> Path:
+        """The checkpoint."""
+        return self.run / "last.pt"
+
+    def save(self) -> None:
+        """Write the checkpoint beside itself, then in its place."""
+        state = {name: getattr(self, name) for name in ("step", "tokens", "spent")}
+        state |= {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
+        torch.save(state, self.path.with_suffix(".tmp"))
+        self.path.with_suffix(".tmp").replace(self.path)
+
+    def _load(self) -> None:
+        state = torch.load(self.path, map_location=self.device, weights_only=True)
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step, self.tokens, self.spent = state["step"], state["tokens"], state["spent"]
+
+    def learn(self, examples: list[Example], done: float) -> tuple[float, float]:
+        """Take one step at the share `done` of the schedule and return the risk and category losses."""
+        warm = min(1.0, (self.step + 1) / self.config["warmup"])
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config["rate"] * warm * (1 - done)
+        batch = {name: value.to(self.device) for name, value in tensors(examples).items()}
+        with torch.autocast(self.device, torch.bfloat16):
+            logits = self.model(batch["ids"], self.config["dropout"])
+        risk, kind = loss_of(logits.float(), batch)
+        self.optimizer.zero_grad(set_to_none=True)
+        (risk + self.config["category"] * kind).backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
+        self.step += 1
+        self.tokens += batch["ids"].numel()
+        return risk.item(), kind.item()
+
+    def over(self, batches: Iterator[list[Example]]) -> None:
+        """Learn until the configured minutes of training are spent; minutes of earlier starts count."""
+        self.model.train()
+        begun, started, saved = self.spent, time.monotonic(), time.monotonic()
+        losses: list[tuple[float, float]] = []
+        for examples in batches:
+            self.spent = begun + time.monotonic() - started
+            done = self.spent / (60 * self.config["minutes"])
             if done >= 1:
                 break
-            rate = config["rate"] * min(1.0, (step + 1) / config["warmup"]) * (1 - done)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            batch = {name: value.to(device) for name, value in tensors(examples).items()}
-            with torch.autocast(device, torch.bfloat16):
-                logits = model(batch["ids"], config["dropout"])
-            risk, kind = loss_of(logits.float(), batch)
-            optimizer.zero_grad(set_to_none=True)
-            (risk + config["category"] * kind).backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            step += 1
-            tokens += batch["ids"].numel()
-            means.append((risk.item(), kind.item()))
-            if step % 50 == 0:
-                r, k = np.mean(means, 0)
-                means = []
-                line = {
-                    "step": step,
-                    "tokens": tokens,
-                    "minutes": round(spent / 60, 2),
-                    "risk": round(r, 4),
-                    "kind": round(k, 4),
-                    "rate": rate,
-                }
-                log.write(json.dumps(line) + "\n")
-                log.flush()
-            if time.monotonic() - saved > 240:
-                save(model, optimizer, step, tokens, spent, last)
+            losses.append(self.learn(examples, done))
+            if self.step % LOGGED == 0:
+                self._log(losses)
+                losses = []
+            if time.monotonic() - saved > SAVED:
+                self.save()
                 saved = time.monotonic()
-    save(model, optimizer, step, tokens, spent, last)
-    (run / "done").touch()
+        self.save()
+
+    def _log(self, losses: list[tuple[float, float]]) -> None:
+        risk, kind = np.mean(losses, axis=0).round(4).tolist()
+        minutes = round(self.spent / 60, 2)
+        line = {"step": self.step, "tokens": self.tokens, "minutes": minutes, "risk": risk, "kind": kind}
+        with (self.run / "log.jsonl").open("a") as log:
+            log.write(json.dumps(line) + "\n")
 
 
-def save(model: Mini, optimizer: torch.optim.Optimizer, step: int, tokens: int, spent: float, path: Path) -> None:
-    state = {
-        "model": model.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "step": step,
-        "tokens": tokens,
-        "spent": spent,
-    }
-    torch.save(state, path.with_suffix(".tmp"))
-    path.with_suffix(".tmp").replace(path)
+def main() -> None:
+    """Train, or go on training."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--config", type=Path, required=True)
+    parser.add_argument("--data", type=Path, required=True, help="the corpus, with its folder train/")
+    parser.add_argument("--tokenizer", type=Path, required=True)
+    parser.add_argument("--run", type=Path, required=True, help="folder of checkpoint and log; a run goes on from it")
+    args = parser.parse_args()
+    config = tomllib.loads(args.config.read_text())
+    training = Training(config, args.run)
+    rows = list(read_rows(args.data / "train"))
+    chances = weights(rows, config["shares"], config["safe"], config["trust"])
+    tokenizer = Tokenizer.from_file(str(args.tokenizer))
+    # A continued run draws other rows than the ones it has seen.
+    composer = Composer(rows, tokenizer, chances, config, config["seed"] + training.step)
+    training.over(composer.batches(config["tokens"]))
 
 
 if __name__ == "__main__":

@@ -95,9 +95,10 @@ def _verify_goldens(bundle: Bundle, provider: str) -> bool:
         difference, flipped = compare(guard, golden)
         worst, count, flips = max(worst, difference), count + 1, flips + flipped
     good = worst <= manifest.golden_tolerance and not flips
+    said = "as the reference" if good else "NOT as the reference"
     sys.stdout.write(
         f"{manifest.id}: {count} golden texts, largest difference of a probability {worst:.4f} "
-        f"(tolerance {manifest.golden_tolerance}), {flips} labels differ: {'as the reference' if good else 'NOT as the reference'}\n"
+        f"(tolerance {manifest.golden_tolerance}), {flips} labels differ: {said}\n"
     )
     return good
 

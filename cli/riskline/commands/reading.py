@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from riskline.commands.options import MAX_RECORD_BYTES, BareRole
+from riskline.records import Item
 
 if TYPE_CHECKING:
-    from riskline.scan import Item
     from riskline.sources import SourceOptions
 
 

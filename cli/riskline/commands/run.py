@@ -15,12 +15,11 @@ from riskline.commands import Ending, note
 from riskline.commands.options import ColorWhen, FailOn
 from riskline.errors import OutputError, UsageError
 from riskline.finding import Redaction
-from riskline.records import Chosen, Label, Skip, Summary, TrajectoryKind
+from riskline.records import Chosen, Item, Label, Result, Skip, Summary, TrajectoryKind
 
 if TYPE_CHECKING:
     from riskline.guard import Guard
     from riskline.policy import Judge, Policy
-    from riskline.scan import Item, Result
     from riskline.sinks import Sink
 
 
@@ -88,7 +87,7 @@ class Telling:
         return bool(os.environ.get("FORCE_COLOR")) or bool(getattr(stream, "isatty", bool)())
 
 
-def redaction(redact: bool, key: str | None) -> Redaction | None:  # noqa: FBT001 - a flag's value
+def redaction(redact: bool, key: str | None) -> Redaction | None:
     """Return how texts are named when they may not be shown."""
     if not redact:
         if key is not None:

@@ -12,7 +12,7 @@ from riskline.commands import Ending, options
 from riskline.commands.reading import Reading
 from riskline.commands.run import Judging, Telling
 from riskline.errors import InputError, OutputError, UsageError
-from riskline.records import Failure, Judged, Record
+from riskline.records import Failure, Record
 
 if TYPE_CHECKING:
     from riskline.show.traced import Traced

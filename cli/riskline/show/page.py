@@ -10,6 +10,7 @@ import html
 import json
 from collections.abc import Sequence
 from importlib.resources import files
+from itertools import pairwise
 from string import Template
 
 from riskline.escape import visible, visible_lines
@@ -120,7 +121,7 @@ def _area(series: Sequence[float]) -> str:
     edges = [index * len(series) // count for index in range(count + 1)]
     step = _WIDTH / count
     path = [f"M{_LEFT} {_y(0)}"]
-    for index, (start, end) in enumerate(zip(edges, edges[1:], strict=False)):
+    for index, (start, end) in enumerate(pairwise(edges)):
         path.append(f"V{_y(max(series[start:end]))}H{round(_LEFT + (index + 1) * step, 1)}")
     return "".join([*path, f"V{_y(0)}Z"])
 

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from riskline.records import Failure, Judged
-
-if TYPE_CHECKING:
-    from riskline.scan import Result
+from riskline.records import Failure, Judged, Result
 
 
 class _Rate(TextColumn):

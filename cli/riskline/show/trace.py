@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 from rich.console import Console
 from rich.text import Text
@@ -145,7 +146,7 @@ def _line_style(risk: float) -> str:
 
 def _pooled(series: Sequence[float], room: int) -> list[float]:
     edges = [index * len(series) // room for index in range(room + 1)]
-    return [max(series[start:end]) for start, end in zip(edges, edges[1:], strict=False)]
+    return [max(series[start:end]) for start, end in pairwise(edges)]
 
 
 def _named(traced: Traced) -> list[tuple[str, str, Point]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from riskline.records import Label, Turn, Verdict
 
@@ -52,7 +53,7 @@ class Traced:
         """The text cut at token ends, piece i shown for token i: white space and shared bytes go to the later token."""
         offsets = self.verdict.trajectory.offsets if self.verdict.trajectory else ()
         ends = [0, *(end for _, end in offsets)]
-        pieces = [self.text[start:end] for start, end in zip(ends, ends[1:], strict=False)]
+        pieces = [self.text[start:end] for start, end in pairwise(ends)]
         if pieces:
             pieces[-1] += self.text[ends[-1] :]
         return pieces

@@ -39,7 +39,7 @@ Opener: TypeAlias = Callable[[BinaryIO, SinkOptions], Sink]
 # Each module has a class `Sink`; a format's module is imported when the format is asked for.
 _MODULES = {
     "check": {
-        "text": "riskline.show.report",
+        "text": "riskline.sinks.text",
         "json": "riskline.sinks.json",
         "jsonl": "riskline.sinks.jsonl",
         "sarif": "riskline.sinks.sarif",
@@ -48,7 +48,14 @@ _MODULES = {
     },
     "score": {"jsonl": "riskline.sinks.scored"},
 }
-_EXTENSIONS = {".txt": "text", ".json": "json", ".jsonl": "jsonl", ".ndjson": "jsonl", ".sarif": "sarif", ".xml": "junit"}
+_EXTENSIONS = {
+    ".txt": "text",
+    ".json": "json",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".sarif": "sarif",
+    ".xml": "junit",
+}
 
 
 def formats(command: str) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """check's findings as GitHub workflow commands, which become annotations on a pull request.
 
-Covers: no text, file name or id can end its command or begin another. Does not cover: how many annotations a page shows.
+Covers: no text, file name or id can end its command or begin another.
+Does not cover: how many annotations a page shows.
 """
 
 from __future__ import annotations
@@ -36,7 +37,11 @@ class Sink:
         origin, region = finding.judged.record.origin, finding.region
         properties = {"file": origin.path, "line": str(region.line if region else origin.line)}
         if region:
-            properties |= {"col": str(region.column), "endLine": str(region.end_line), "endColumn": str(region.end_column)}
+            properties |= {
+                "col": str(region.column),
+                "endLine": str(region.end_line),
+                "endColumn": str(region.end_column),
+            }
         level = "error" if finding.label is Label.unsafe else "warning"
         message = finding.message + (f" | {origin.trace_command}" if origin.trace_command else "")
         self._command(level, properties | {"title": f"riskline: {finding.label.name}"}, message)

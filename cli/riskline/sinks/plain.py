@@ -16,7 +16,9 @@ def entry(outcome: Outcome, options: SinkOptions) -> dict[str, object] | None:
         return _finding(finding)
     if outcome.verdict.unseen:
         parts = ", ".join(outcome.verdict.unseen)
-        return failure_entry(outcome.record.origin.address, "unseen", f"parts that no text guard sees: {visible(parts)}")
+        return failure_entry(
+            outcome.record.origin.address, "unseen", f"parts that no text guard sees: {visible(parts)}"
+        )
     return None
 
 

@@ -54,7 +54,9 @@ class Sink:
             "rules": rules,
             "properties": {key: value for key, value in facts.items() if key != "version"},
         }
-        self._stream.write(b'\n],"tool":' + orjson.dumps({"driver": driver}) + b',"invocations":[{"executionSuccessful":')
+        self._stream.write(
+            b'\n],"tool":' + orjson.dumps({"driver": driver}) + b',"invocations":[{"executionSuccessful":'
+        )
         # A record that could not be judged is an error of this run, not a finding about the file.
         self._stream.write(b"false" if summary.not_judged else b"true")
         self._stream.write(b',"toolExecutionNotifications":[')
@@ -87,7 +89,11 @@ class Sink:
             "properties": {
                 "label": finding.label.name,
                 "risk": finding.risk,
-                "probabilities": {"safe": verdict.safe, "controversial": verdict.controversial, "unsafe": verdict.unsafe},
+                "probabilities": {
+                    "safe": verdict.safe,
+                    "controversial": verdict.controversial,
+                    "unsafe": verdict.unsafe,
+                },
                 "judged": verdict.judged,
                 "address": finding.address,
             },
@@ -156,4 +162,8 @@ def _slug(name: str) -> str:
 
 def _rule(slug: str, name: str) -> dict[str, object]:
     text = f"A text that the guard judges risky, of the kind: {visible(name)}."
-    return {"id": slug, "name": re.sub(r"[^A-Za-z0-9]", "", name.title()) or "Finding", "shortDescription": {"text": text}}
+    return {
+        "id": slug,
+        "name": re.sub(r"[^A-Za-z0-9]", "", name.title()) or "Finding",
+        "shortDescription": {"text": text},
+    }
