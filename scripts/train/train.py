@@ -179,8 +179,8 @@ def tensors(batch: list[Example]) -> dict[str, Tensor]:
         "weights": torch.zeros(len(batch), width),
     }
     for index, example in enumerate(batch):
-        for name in out:
-            out[name][index, : len(example.ids)] = torch.from_numpy(getattr(example, name))
+        for name, rows in out.items():
+            rows[index, : len(example.ids)] = torch.from_numpy(getattr(example, name))
     out["kinds"] = torch.from_numpy(np.stack([example.kinds for example in batch]))
     out["response"] = torch.tensor([example.response for example in batch])
     return out
