@@ -179,7 +179,7 @@ def _outcome(record: Record, verdicts: Sequence[Verdict | RecordError]) -> Outco
     return Judged(record, replace(worst, unseen=record.unseen, turns=turns))
 
 
-def load(guard: str = DEFAULT_GUARD, *, provider: str = "auto", batch: int | None = None) -> Guard:
+def load(guard: str | Bundle = DEFAULT_GUARD, *, provider: str = "auto", batch: int | None = None) -> Guard:
     """Return a loaded guard: a name of the catalog, `NAME:PRECISION`, or the path of a bundle.
 
     Every file up to 64 MiB is hashed against the manifest first. Nothing is downloaded.
@@ -188,7 +188,7 @@ def load(guard: str = DEFAULT_GUARD, *, provider: str = "auto", batch: int | Non
         GuardError: no such guard, or it cannot be loaded; IntegrityError where a file differs from its manifest.
         ProviderError: the provider cannot run here.
     """
-    bundle = find(guard)
+    bundle = guard if isinstance(guard, Bundle) else find(guard)
     manifest = bundle.manifest
     check_files(manifest, everything=False)
     if manifest.head not in HEADS:

@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import importlib.metadata
 import io
+import os
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -131,6 +132,8 @@ def _backend(path: Path, provider: str, threads: int) -> Any:  # noqa: ANN401 - 
 
 
 def _runtime() -> Any:  # noqa: ANN401 - the library is untyped
+    # From 1.29 on, ONNX Runtime reports its use over the network unless this is set before it is first imported.
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     try:
         import onnxruntime
     except ImportError as error:
@@ -138,7 +141,7 @@ def _runtime() -> Any:  # noqa: ANN401 - the library is untyped
         raise ProviderError("no ONNX Runtime is installed", hint=f'pip install "riskline[{extra}]"') from error
     if not hasattr(onnxruntime, "InferenceSession"):  # what is left when one of two distributions is removed
         raise ProviderError("the installed ONNX Runtime is incomplete", hint="riskline doctor")
-    onnxruntime.disable_telemetry_events()
+    onnxruntime.disable_telemetry_events()  # where somebody else imported it before
     return onnxruntime
 
 

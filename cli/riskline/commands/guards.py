@@ -87,9 +87,7 @@ def _verify_goldens(bundle: Bundle, provider: str) -> bool:
     from riskline.guard import load
 
     manifest = bundle.manifest
-    guard = load(
-        f"{manifest.folder}" if bundle.precision == manifest.precisions[0] else manifest.name, provider=provider
-    )
+    guard = load(bundle, provider=provider)
     worst, count, flips = 0.0, 0, 0
     for golden in read_goldens(manifest.folder / "golden.jsonl"):
         difference, flipped = compare(guard, golden)
