@@ -17,6 +17,8 @@ from riskline.records import Failure, Record
 if TYPE_CHECKING:
     from riskline.show.traced import Traced
 
+_LONGEST_NAME = 4096
+
 
 def trace(
     text: Annotated[
@@ -73,6 +75,8 @@ def _record(text: str | None, file: str | None, reading: Reading, telling: Telli
     if file is None and text is not None and _is_address(text):
         telling.note(f"tracing the record at {text}; a text that looks like an address goes in by stdin")
         file = text
+    elif text is not None and len(text) < _LONGEST_NAME and "\0" not in text and Path(text).is_file():
+        telling.note(f"tracing these words; --file {text} traces the file of that name")
     if file is not None:
         record = find_record(file, reading.options())
         return record, record.origin.address
@@ -85,7 +89,7 @@ def _record(text: str | None, file: str | None, reading: Reading, telling: Telli
 
 def _is_address(text: str) -> bool:
     """Whether `text` is FILE:LINE or FILE#ID of a file that exists."""
-    if len(text) > 4096 or "\n" in text or "\0" in text:
+    if len(text) > _LONGEST_NAME or "\n" in text or "\0" in text:
         return False
     name, colon, line = text.rpartition(":")
     if colon and line.isdigit() and Path(name).is_file():

@@ -75,9 +75,12 @@ def _heat(traced: Traced) -> Text:
             _append_piece(out, piece[: len(piece) - len(bare)], 0.0)
             out.append("⟦", "bold")
             piece = bare
-        _append_piece(out, piece, traced.risk[index])
-        if run and index == run[1] - 1:
+        ends = run is not None and index == run[1] - 1
+        body = piece.rstrip() if ends else piece
+        _append_piece(out, body, traced.risk[index])
+        if ends:
             out.append("⟧", "bold")
+            _append_piece(out, piece[len(body) :], 0.0)
         last = index + 1
     if last < len(pieces):
         out.append(f" … {len(pieces) - last:,} tokens …", "dim italic")
