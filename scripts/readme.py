@@ -44,12 +44,13 @@ def trace(text: str) -> str:
 
 def figures(path: Path) -> str:
     """Return the table of sources that were not trained on."""
-    lines = ["| source, none of it trained on | judges | n | recall, unsafe | false positives, safe | AUROC |", "|---|---|---|---|---|---|"]  # noqa: E501
+    head = "| source, none of it trained on | judges | n | recall, unsafe | false positives, safe | AUROC |"
+    lines = [head, "|---|---|---|---|---|---|"]
     for row in json.loads(path.read_text()):
         if row["source"] in SHOWN and row["part"] == "unseen":
             cells = [row["source"], row["role"], row["n"], row["recall"], row["false_positives"], row["auroc"]]
             lines.append("| " + " | ".join("–" if cell is None else str(cell) for cell in cells) + " |")
-    note = "Default thresholds and rule; the model card has every source. From `python scripts/train/evaluate.py --data CORPUS`."
+    note = "At the default policy; the model card has every source. From `scripts/train/evaluate.py --data CORPUS`."
     return "\n".join([*lines, "", note])
 
 

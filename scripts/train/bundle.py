@@ -202,7 +202,7 @@ category_scores = "single"
 trajectory = true
 """
     text += f"\n[cache]\nlayers = {shape.layers}\nheads = {shape.heads}\nhead_dim = {shape.head_dim}\n"
-    text += '\n[graphs.int8]\nfile = "model.onnx"\n'
+    text += '\n[graphs.fp16]\nfile = "model.onnx"\n'
     for name in FILES:
         data = (folder / name).read_bytes()
         text += f'\n[files."{name}"]\nsize = {len(data)}\nsha256 = "{hashlib.sha256(data).hexdigest()}"\n'
@@ -224,7 +224,7 @@ def build(config: dict[str, Any], reference: Reference, tokenizer: Path, folder:
     shape = Shape(**config["shape"])
     reference.model.load_state_dict(calibrated(reference.model.state_dict(), config))
     folder.mkdir(parents=True, exist_ok=True)
-    model = assemble(dict(reference.model.state_dict()), shape, "int8", longest=2 * config["width"])
+    model = assemble(dict(reference.model.state_dict()), shape, "fp16", longest=2 * config["width"])
     (folder / "model.onnx").write_bytes(model.SerializeToString())
     document = json.loads(tokenizer.read_text(encoding="utf-8"))
     (folder / "tokenizer.json").write_text(json.dumps(document, ensure_ascii=False, separators=(",", ":")), "utf-8")

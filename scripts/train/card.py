@@ -1,0 +1,62 @@
+"""Write the generated parts of riskline-mini's model card: training, thresholds, figures, proof.
+
+python scripts/train/card.py --log RUN/log.jsonl --figures FIGURES.json --proof PROOF.txt
+
+FIGURES.json comes from evaluate.py --json, PROOF.txt is what bundle.py printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import tomllib
+from pathlib import Path
+
+FOLDER = Path(__file__).parents[2] / "models" / "riskline-mini"
+
+
+def replaced(text: str, part: str, body: str) -> str:
+    """Return `text` with the part between its two markers replaced."""
+    pattern = rf"(<!-- {part}: .*? -->\n).*?(<!-- /{part} -->)"
+    found, count = re.subn(pattern, lambda match: match[1] + body + "\n" + match[2], text, flags=re.DOTALL)
+    if count != 1:
+        raise SystemExit(f"the card has no part `{part}`")
+    return found
+
+
+def training(log: Path) -> str:
+    """Return how long and how much was learned, from the last line of the log."""
+    last = json.loads(log.read_text().splitlines()[-1])
+    return (
+        f"{last['step']:,} steps, {last['tokens'] / 1e6:.1f} million positions, {last['minutes']:.0f} minutes; "
+        f"loss of the last steps: risk {last['risk']}, category {last['kind']}."
+    )
+
+
+def table(path: Path) -> str:
+    """Return every source's figures."""
+    rows = json.loads(path.read_text())
+    cells = [["–" if value is None else str(value) for value in row.values()] for row in rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in [list(rows[0]), ["---"] * len(rows[0]), *cells])
+
+
+def main() -> None:
+    """Write the card."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--log", type=Path, required=True)
+    parser.add_argument("--figures", type=Path, required=True)
+    parser.add_argument("--proof", type=Path, required=True)
+    args = parser.parse_args()
+    limits = tomllib.loads((FOLDER / "guard.toml").read_text())["thresholds"]
+    card = FOLDER / "README.md"
+    text = card.read_text(encoding="utf-8")
+    text = replaced(text, "training", training(args.log))
+    text = replaced(text, "thresholds", f"unsafe {limits['unsafe']}, controversial {limits['controversial']}.")
+    text = replaced(text, "figures", table(args.figures))
+    text = replaced(text, "proof", "\n".join("- " + line for line in args.proof.read_text().splitlines() if line))
+    card.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
