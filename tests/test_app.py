@@ -279,6 +279,63 @@ def test_an_output_is_replaced_only_when_all_went_well(cli: Cli, write: Write, t
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data.jsonl", "out.jsonl"]
 
 
+# --- bad records ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "kept"),
+    [
+        (b"nope", "invalid-json", False),
+        (b'{"text":"ok"', "invalid-json", False),
+        (b'{"text":NaN}', "invalid-json", False),
+        (b"[1]", "not-an-object", False),
+        (b'{"other":1}', "missing-field", True),
+        (b'{"messages":[]}', "missing-field", True),
+        (b'{"text":5}', "wrong-type", True),
+        (b'{"prompt":"a","response":{}}', "wrong-type", True),
+        (b'{"text":"\xff"}', "invalid-utf8", False),
+        (b'{"text":"\\ud800"}', "lone-surrogate", False),
+        (b'{"text":"' + b"x" * 300 + b'"}', "too-large", False),
+        (b'{"text":"a notanumber"}', "non-finite", True),
+    ],
+)
+def test_a_bad_record_is_a_failure_in_its_place_and_the_run_goes_on(
+    cli: Cli, line: bytes, code: str, *, kept: bool
+) -> None:
+    lines = b"\n".join([b'{"text":"one"}', line, b'{"text":"two"}'])
+
+    answer = cli("score", "--max-record-bytes", "200", "--input-format", "jsonl", stdin=lines)
+
+    assert answer.code == 3
+    first, failed, last = map(json.loads, answer.lines)
+    assert (first["verdict"]["label"], last["verdict"]["label"]) == ("safe", "safe")
+    assert failed["failure"]["code"] == code
+    assert ("line" in failed) is not kept
+    assert f"not judged 1 ({code} 1)" in answer.err
+
+
+@pytest.mark.parametrize(
+    ("stdin", "flags", "expected"),
+    [
+        (b"[1, 2", [], (2, b"", "hint: ")),
+        (b'{"text": "ok', [], (2, b"", "--input-format")),
+        (b"", [], (0, b"", "judged 0")),
+        (b"\xef\xbb\xbf" + CALM, ["--only-verdict"], (0, b'{"line":1,"verdict":', "reading - as jsonl")),
+        (b'[{"text":"ok"}]', ["--only-verdict"], (0, b'{"path":"-","id":"0","verdict":', "reading - as json")),
+        (b"just words\n", [], (0, b'{"line":1,"text":"just words","verdict":', "reading - as lines")),
+    ],
+)
+def test_stdin_is_recognised_or_refused(
+    cli: Cli, stdin: bytes, flags: list[str], expected: tuple[int, bytes, str]
+) -> None:
+    answer = cli("score", *flags, stdin=stdin)
+
+    code, out, err = expected
+    assert answer.code == code, answer.err
+    assert answer.out.startswith(out)
+    assert err in answer.err
+
+
 # --- redaction --------------------------------------------------------------------------------------------------
 
 

@@ -101,6 +101,14 @@ def test_the_guard_table_says_the_size_that_ships() -> None:
     assert f"`riskline-mini`, embedded, {size:.1f} MB" in README
 
 
+@pytest.mark.parametrize("words", [["guards"], ["guards", "show", "tiny"], ["schema"]])
+def test_the_catalog_needs_no_runtime(words: list[str]) -> None:
+    code = f"import sys; from riskline.app import main; main({words}); print('onnxruntime' in sys.modules)"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
+
+    assert answer.stdout.splitlines()[-1] == "False"
+
+
 def test_the_public_names_are_there() -> None:
     import riskline
 
