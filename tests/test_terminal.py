@@ -37,7 +37,9 @@ def test_findings_are_coloured_on_a_terminal(bomb: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("flags", "environment"), [("", {"NO_COLOR": "1"}), ("--color never", {}), ("| cat", {})], ids=["env", "flag", "pipe"]
+    ("flags", "environment"),
+    [("", {"NO_COLOR": "1"}), ("--color never", {}), ("| cat", {})],
+    ids=["env", "flag", "pipe"],
 )
 def test_findings_are_plain_where_colour_is_not_wanted(bomb: Path, flags: str, environment: dict[str, str]) -> None:
     shown = terminal(f"riskline check -g tiny -q p.txt {flags}", bomb, **environment)

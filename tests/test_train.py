@@ -84,7 +84,9 @@ def test_weights_follow_the_shares(data: Path, config: dict[str, object]) -> Non
     assert safe == pytest.approx(config["safe"])
 
 
-def test_what_follows_a_harmful_text_stays_harmful(trained: tuple[Path, Path], data: Path, config: dict[str, object]) -> None:
+def test_what_follows_a_harmful_text_stays_harmful(
+    trained: tuple[Path, Path], data: Path, config: dict[str, object]
+) -> None:
     one = composer(data, trained[1], {**config, "join": 1.0, "context": 0.0})
     examples = [example for _ in range(300) if (example := one.example())]
 

@@ -1,4 +1,4 @@
-"""riskline-mini as an ONNX graph, assembled by hand: one graph for prefill and step, few nodes.
+"""riskline-mini as an ONNX graph, assembled by hand: one graph for prefill and step, standard operators only.
 
 Weights are kept in half precision and computed in single: ONNX Runtime widens constants once, when it loads the graph.
 Integer products were tried (MatMulNBits, and a scale a row with MatMulInteger). They are faster, but a float that
@@ -19,7 +19,6 @@ from onnx import TensorProto, helper, numpy_helper
 
 Precision = Literal["fp32", "fp16"]
 HEADS = ("prompt_risk", "prompt_category", "response_risk", "response_category")
-MICROSOFT = "com.microsoft"
 Weights = dict[str, torch.Tensor]
 
 
@@ -38,17 +37,15 @@ class Graph:
             self.constants.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
         return name
 
-    def op(
-        self, kind: str, *inputs: str, outputs: int | tuple[str, ...] = 1, domain: str = "", **attributes: object
-    ) -> str:
+    def op(self, kind: str, *inputs: str, outputs: int | tuple[str, ...] = 1, **attributes: object) -> str:
         self.count += 1
         names = outputs if isinstance(outputs, tuple) else tuple(f"{kind}_{self.count}_{i}" for i in range(outputs))
-        self.nodes.append(helper.make_node(kind, inputs, names, domain=domain, **attributes))
+        self.nodes.append(helper.make_node(kind, inputs, names, **attributes))
         return names[0]
 
     def norm(self, x: str, name: str, scale: torch.Tensor) -> str:
         weight = self.constant(name, scale.numpy())
-        return self.op("SimplifiedLayerNormalization", x, weight, axis=-1, epsilon=1e-6)
+        return self.op("RMSNormalization", x, weight, axis=-1, epsilon=1e-6)
 
     def linear(self, x: str, name: str, weight: torch.Tensor) -> str:
         """X (…, in) times weight (out, in) transposed."""
@@ -63,10 +60,9 @@ def assemble(weights: Weights, shape: Shape, precision: Precision, longest: int)
     """Return the graph of a state dict for rows of up to `longest` positions."""
     graph = Graph(shape, precision)
     x = _embed(graph, weights["embedding.weight"])
-    lengths = _lengths(graph)
-    cos, sin = _rotary(graph, longest)
+    turn = (*_rotary(graph, longest), _positions(graph))
     for index in range(shape.layers):
-        x = _layer(graph, weights, index, x, (*lengths, cos, sin))
+        x = _layer(graph, weights, index, x, turn)
     _heads(graph, weights, x)
     return _model(graph)
 
@@ -83,17 +79,13 @@ def _embed(graph: Graph, table: torch.Tensor) -> str:
     return graph.op("Mul", graph.op("Cast", rows, to=TensorProto.FLOAT), scales)
 
 
-def _lengths(graph: Graph) -> tuple[str, str]:
-    """(batch,) last position of every row, and the total length: what the attention operator wants to know."""
+def _positions(graph: Graph) -> str:
+    """The positions of the new tokens, (batch, new): they follow the past."""
     past = graph.op("Shape", "past_key_values.0.key", start=2, end=3)
-    batch = graph.op("Shape", "input_ids", start=0, end=1)
-    new = graph.op("Shape", "input_ids", start=1, end=2)
-    total = graph.op("Add", past, new)
-    last = graph.op(
-        "Cast", graph.op("Sub", total, graph.constant("one", np.array([1], np.int64))), to=TensorProto.INT32
-    )
-    scalar = graph.op("Squeeze", graph.op("Cast", total, to=TensorProto.INT32))
-    return graph.op("Expand", last, batch), scalar
+    total = graph.op("Add", past, graph.op("Shape", "input_ids", start=1, end=2))
+    one = graph.constant("one", np.array(1, np.int64))
+    fresh = graph.op("Range", graph.op("Squeeze", past), graph.op("Squeeze", total), one)
+    return graph.op("Expand", fresh, graph.op("Shape", "input_ids"))
 
 
 def _rotary(graph: Graph, longest: int) -> tuple[str, str]:
@@ -106,24 +98,25 @@ def _rotary(graph: Graph, longest: int) -> tuple[str, str]:
     )
 
 
-def _layer(graph: Graph, weights: Weights, index: int, x: str, facts: tuple[str, str, str, str]) -> str:
-    name = f"layers.{index}"
+def _layer(graph: Graph, weights: Weights, index: int, x: str, turn: tuple[str, str, str]) -> str:
+    name, heads = f"layers.{index}", graph.shape.heads
     weight = {part: weights[f"{name}.{part}.weight"] for part in ("norm1", "qkv", "out", "norm2", "up", "down")}
     qkv = graph.linear(graph.norm(x, f"{name}.norm1", weight["norm1"]), f"{name}.qkv", weight["qkv"])
+    query, key, value = (f"{part}_{index}" for part in ("query", "key", "value"))
+    graph.op("Split", qkv, outputs=(query, key, value), axis=-1, num_outputs=3)
+    query, key = (graph.op("RotaryEmbedding", part, *turn, num_heads=heads) for part in (query, key))
     past = [f"past_key_values.{index}.{kind}" for kind in ("key", "value")]
     mixed = graph.op(
-        "GroupQueryAttention", qkv, "", "", *past, *facts,
+        "Attention", query, key, value, "", *past,
         outputs=(f"mixed_{index}", f"present.{index}.key", f"present.{index}.value"),
-        domain=MICROSOFT, num_heads=graph.shape.heads, kv_num_heads=graph.shape.heads, do_rotary=1,
+        is_causal=1, q_num_heads=heads, kv_num_heads=heads,
     )  # fmt: skip
     x = graph.op("Add", x, graph.linear(mixed, f"{name}.out", weight["out"]))
     inner = graph.linear(graph.norm(x, f"{name}.norm2", weight["norm2"]), f"{name}.up", weight["up"])
-    gate, value = (
-        graph.op("Split", inner, outputs=(f"gate_{index}", f"value_{index}"), axis=-1, num_outputs=2),
-        f"value_{index}",
-    )
-    silu = graph.op("QuickGelu", gate, domain=MICROSOFT, alpha=1.0)
-    return graph.op("Add", x, graph.linear(graph.op("Mul", silu, value), f"{name}.down", weight["down"]))
+    gate, up = f"gate_{index}", f"up_{index}"
+    graph.op("Split", inner, outputs=(gate, up), axis=-1, num_outputs=2)
+    silu = graph.op("Mul", gate, graph.op("Sigmoid", gate))
+    return graph.op("Add", x, graph.linear(graph.op("Mul", silu, up), f"{name}.down", weight["down"]))
 
 
 def _heads(graph: Graph, weights: Weights, x: str) -> None:
@@ -154,5 +147,6 @@ def _model(graph: Graph) -> onnx.ModelProto:
     ]
     ids = value("input_ids", TensorProto.INT64, ["batch", "new"])
     body = helper.make_graph(graph.nodes, "riskline-mini", [ids, *past], [*heads, *present], graph.constants)
-    opsets = [helper.make_opsetid("", 21), helper.make_opsetid(MICROSOFT, 1)]
-    return helper.make_model(body, opset_imports=opsets, ir_version=10, producer_name="riskline")
+    # Opset 23 has attention, rotary positions and the norm as standard operators: no provider's own are needed.
+    opsets = [helper.make_opsetid("", 23)]
+    return helper.make_model(body, opset_imports=opsets, ir_version=11, producer_name="riskline")
