@@ -18,6 +18,7 @@ sys.path.insert(0, str(TRAIN))
 
 import bundle  # noqa: E402
 import corpus  # noqa: E402
+import graph  # noqa: E402
 import tokenizer as tokenizers  # noqa: E402
 import torch  # noqa: E402
 import train  # noqa: E402
@@ -127,11 +128,14 @@ def test_the_graph_says_what_pytorch_says_and_keeps_the_laws(
     run, words = trained
     torch.manual_seed(0)
     reference = bundle.Reference.load(run / "last.pt", words, SMALL)
+    # The 8-bit embedding is the only rounding of size; with it in the reference, what is left is half precision's.
+    integers, scale = graph.eight_bits(reference.model.embedding.weight.detach().numpy())
+    reference.model.embedding.weight.data = torch.from_numpy(integers * scale)
 
     runtime = bundle.build(config, reference, words, tmp_path / "mini")
     worst = bundle.prove(reference, runtime, 256)
 
-    assert worst["pytorch"] < 0.05
+    assert worst["pytorch"] < 0.005
     assert max(worst["prefix"], worst["step"], worst["padding"]) <= bundle.LAW
 
     from riskline.golden import compare, read_goldens
@@ -141,7 +145,7 @@ def test_the_graph_says_what_pytorch_says_and_keeps_the_laws(
     guard = load(str(tmp_path / "mini"), provider="cpu")
     goldens = [golden for golden in read_goldens(tmp_path / "mini" / "golden.jsonl") if len(golden.safe) < 200]
     assert len(goldens) > 15
-    assert all(compare(guard, golden)[0] < 0.05 for golden in goldens)
+    assert all(compare(guard, golden)[0] < 0.005 for golden in goldens)
 
 
 def test_float_weights_give_pytorchs_numbers(trained: tuple[Path, Path]) -> None:

@@ -72,11 +72,16 @@ def _embed(graph: Graph, table: torch.Tensor) -> str:
     values = table.numpy().astype(np.float32)
     if graph.precision == "fp32":
         return graph.op("Gather", graph.constant("embedding", values), "input_ids")
-    scale = np.maximum(np.abs(values).max(axis=1, keepdims=True) / 127, 1e-12).astype(np.float32)
-    integers = np.clip(np.round(values / scale), -127, 127).astype(np.int8)
+    integers, scale = eight_bits(values)
     rows = graph.op("Gather", graph.constant("embedding.int8", integers), "input_ids")
     scales = graph.op("Gather", graph.constant("embedding.scale", scale), "input_ids")
     return graph.op("Mul", graph.op("Cast", rows, to=TensorProto.FLOAT), scales)
+
+
+def eight_bits(rows: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """Return rows as 8-bit integers and the scale of each, (rows, 1)."""
+    scale = np.maximum(np.abs(rows).max(axis=1, keepdims=True) / 127, 1e-12).astype(np.float32)
+    return np.clip(np.round(rows / scale), -127, 127).astype(np.int8), scale
 
 
 def _positions(graph: Graph) -> str:
