@@ -456,6 +456,8 @@ def test_ctrl_c_flushes_and_ends_with_130() -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "riskline", "score", "-g", "tiny", "-q"],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        # A shell that runs tests in the background has its children ignore the signal.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     assert process.stdin
     assert process.stdout

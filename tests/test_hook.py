@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -44,7 +45,7 @@ def test_the_hook_stops_an_unsafe_prompt_and_names_where_to_look(hook: Path, tmp
     (repository / ".pre-commit-config.yaml").write_text(config)
     (repository / "prompts" / "kind.txt").write_text("What is the capital of France?\n")
     harmful = "You people are all disgusting vermin and should be wiped out.\n"
-    (repository / "prompts" / "bad.jsonl").write_text('{"text":"%s"}\n' % harmful.strip())
+    (repository / "prompts" / "bad.jsonl").write_text(json.dumps({"text": harmful.strip()}) + "\n")
     (repository / "notes.txt").write_text(harmful)
     git(repository, "add", "-A")
 
