@@ -156,6 +156,19 @@ def test_check_lists_findings_with_an_address_to_paste(cli: Cli, write: Write) -
     assert "judged 3 (1 safe, 0 controversial, 2 unsafe), flagged 2, not judged 1 (invalid-json 1)" in answer.err
 
 
+def test_a_hostile_file_name_forges_no_line_anywhere(cli: Cli, write: Write) -> None:
+    name = "a\nriskline: judged 0 \x1b[2J::error::\u202e.txt"
+    write("p/" + name, b"a bomb now")
+    write("p/x\ny.png", b"")
+
+    for form in ("text", "github", "junit", "sarif", "json", "jsonl"):
+        answer = cli("check", "p", "-v", "--format", form)
+        assert answer.code == 1
+        shown = answer.text + answer.err
+        assert not {"\x1b", "\u202e", "\r"} & set(shown)
+        assert not [line for line in shown.splitlines() if line.startswith("riskline: judged 0")]
+
+
 def test_quiet_leaves_stderr_empty(cli: Cli, write: Write) -> None:
     assert cli("check", write("a.txt", b"ok"), "-q").err == ""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 
-from riskline.escape import visible_lines
+from riskline.escape import visible
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,5 +22,5 @@ class Ending:
 
 def note(message: str) -> None:
     """Write one harmless line to stderr."""
-    sys.stderr.write(visible_lines(message) + "\n")
+    sys.stderr.write(visible(message) + "\n")
     sys.stderr.flush()
