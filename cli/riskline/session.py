@@ -10,7 +10,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,12 +42,16 @@ State = Mapping[str, "RawFloats"]
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A loaded graph on one provider; `run` may be called from several threads at once."""
+    """A loaded graph on one provider; `run` may be called from several threads at once.
+
+    `passed_over` says why `auto` did not take an accelerator whose driver is there.
+    """
 
     provider: str
     nodes: Mapping[str, Counter[str]]
     _backend: Any
     _empty: State
+    passed_over: str | None = None
 
     @property
     def stateful(self) -> bool:
@@ -100,10 +104,13 @@ def open_session(path: Path, provider: str, cache: Cache | None, *, threads: int
     """
     if provider != "auto":
         return _open(path, provider, cache, threads)
+    passed_over = None
     if driver_missing() is None and PROVIDERS["cuda"] in _runtime().get_available_providers():
-        with contextlib.suppress(ProviderError):
+        try:
             return _open(path, "cuda", cache, threads)
-    return _open(path, "cpu", cache, threads)
+        except (ProviderError, GuardError) as error:
+            passed_over = error.message
+    return replace(_open(path, "cpu", cache, threads), passed_over=passed_over)
 
 
 def _open(path: Path, provider: str, cache: Cache | None, threads: int) -> Session:

@@ -96,6 +96,13 @@ def redaction(redact: bool, key: str | None) -> Redaction | None:
     return Redaction(key.encode() if key is not None else secrets.token_bytes(32))
 
 
+def told(guard: Guard, judge: Judge) -> str:
+    """Return who judges, on what, by which policy, and why not on an accelerator where there is one."""
+    session = guard.session
+    why = f" (cuda passed over: {session.passed_over})" if session.passed_over else ""
+    return f"guard {guard.manifest.id} ({guard.bundle.precision}) on {session.provider}{why}, policy {judge.policy.id}"
+
+
 def workers(guard: Guard) -> int:
     """Return how many threads judge: every core this process may use on the CPU, two to keep an accelerator fed."""
     if guard.session.provider != "cpu":
@@ -121,11 +128,7 @@ class Run:
 
         summary, started = Summary(), time.perf_counter()
         threads = workers(self.guard)
-        provider = self.guard.session.provider
-        self.telling.note(
-            f"guard {self.judge.manifest.id} ({self.guard.bundle.precision}) on {provider}, "
-            f"policy {self.judge.policy.id}, {threads} at a time"
-        )
+        self.telling.note(f"{told(self.guard, self.judge)}, {threads} at a time")
         for result in self._watched(scan(items, self.guard, self.judge, workers=threads)):
             self._take(result, summary)
         for sink in self.sinks:

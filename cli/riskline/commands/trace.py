@@ -10,7 +10,7 @@ import typer
 
 from riskline.commands import Ending, options
 from riskline.commands.reading import Reading
-from riskline.commands.run import Judging, Telling
+from riskline.commands.run import Judging, Telling, told
 from riskline.errors import InputError, OutputError, UsageError
 from riskline.records import Failure, Record
 
@@ -109,8 +109,7 @@ def _traced(record: Record, judging: Judging, address: str | None, telling: Tell
     from riskline.show.traced import Traced
 
     guard, judge = judging.load()
-    provider = guard.session.provider
-    telling.note(f"guard {guard.manifest.id} ({guard.bundle.precision}) on {provider}, policy {judge.policy.id}")
+    telling.note(told(guard, judge))
     outcome = guard.decide([record], judge)[0]
     if isinstance(outcome, Failure):
         raise InputError(f"the text could not be judged: {outcome.message} ({outcome.code})")
