@@ -29,7 +29,7 @@ from riskline.trajectory import level
 
 SAFE, UNSAFE, CONTROVERSIAL = (LABELS.index(name) for name in ("safe", "unsafe", "controversial"))
 RULE = Rule("hold", 2)
-ALLOWED = {"unsafe": 0.02, "controversial": 0.05}
+ALLOWED = {"unsafe": 0.05, "controversial": 0.10}
 """The share of safe in-distribution prompts and responses that the default thresholds may flag, mean over sources."""
 
 
