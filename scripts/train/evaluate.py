@@ -79,7 +79,10 @@ def thresholds(rows: list[Scored]) -> dict[str, float]:
     for name, attribute in (("unsafe", "unsafe"), ("controversial", "risk")):
         steps = np.arange(0.5, 0.996, 0.005)
         shares = [np.mean([np.mean([getattr(r, attribute) >= step for r in g]) for g in groups]) for step in steps]
-        found[name] = float(round(steps[int(np.argmax(np.array(shares) <= ALLOWED[name]))], 3))
+        allowed = np.flatnonzero(np.array(shares) <= ALLOWED[name])
+        if not len(allowed):
+            raise SystemExit(f"no threshold below {steps[-1]} keeps the {name} share at {ALLOWED[name]}")
+        found[name] = float(round(steps[allowed[0]], 3))
     return found
 
 
