@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -76,16 +76,19 @@ class Writing:
 
 
 class Prompt:
-    """A sink on stdout whose reader sees each verdict soon: flushed when it has waited a tenth of a second."""
+    """A sink on stdout that keeps no reader waiting: every outcome goes out at once, unless stdout is a plain file."""
 
     def __init__(self, sink: Sink, stream: BinaryIO) -> None:
-        self._sink, self._stream, self._flushed = sink, stream, 0.0
+        self._sink, self._stream = sink, stream
+        try:
+            self._eager = not stat.S_ISREG(os.fstat(stream.fileno()).st_mode)
+        except OSError:  # a stream in memory
+            self._eager = False
 
     def write(self, outcome: Outcome) -> None:
         self._sink.write(outcome)
-        if (now := time.monotonic()) - self._flushed > 0.1:
+        if self._eager:
             self._stream.flush()
-            self._flushed = now
 
     def close(self, summary: Summary) -> None:
         self._sink.close(summary)
