@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import functools
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -120,6 +121,9 @@ guards_app.command("verify")(_ending_in_exit(guards_commands.verify))
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; expected errors are told plainly, bugs keep their traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a console that cannot show a character shows its number
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     try:
         code = app(None if arguments is None else list(arguments), standalone_mode=False, prog_name="riskline")
     except RisklineError as error:

@@ -24,21 +24,21 @@ def scan(items: Iterable[Item], guard: Guard, judge: Judge, *, workers: int) -> 
     """
     ready: queue.Queue[Future[_Batch] | Skip | Chosen | Failure | BaseException | None] = queue.Queue(_AHEAD)
     stop = threading.Event()
-    with ThreadPoolExecutor(workers, thread_name_prefix="judge") as pool:
-        reader = _Reader(items, guard, judge, pool, ready, stop)
-        thread = threading.Thread(target=reader.run, name="read", daemon=True)
-        thread.start()
-        try:
-            while (result := ready.get()) is not None:
-                if isinstance(result, BaseException):
-                    raise result
-                if isinstance(result, Future):
-                    yield from result.result()
-                else:
-                    yield result
-        finally:
-            stop.set()
-            pool.shutdown(wait=False, cancel_futures=True)
+    # No `with`: a reader who leaves, or Ctrl-C, must not wait for the texts that are being judged.
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="judge")
+    reader = _Reader(items, guard, judge, pool, ready, stop)
+    threading.Thread(target=reader.run, name="read", daemon=True).start()
+    try:
+        while (result := ready.get()) is not None:
+            if isinstance(result, BaseException):
+                raise result
+            if isinstance(result, Future):
+                yield from result.result()
+            else:
+                yield result
+    finally:
+        stop.set()
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 class _Reader:
