@@ -4,6 +4,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 venv=${RISKLINE_VENV:-.venv}
 python=${PYTHON:-python3}
+export ORT_DISABLE_TELEMETRY=1 # the wheels of ONNX Runtime report their use otherwise
 
 # gpu where an NVIDIA driver is found, else cpu: the two ONNX Runtimes overwrite each other, so it is one of them.
 runtime() {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import sys
 import tomllib
 from dataclasses import replace
@@ -150,6 +151,8 @@ def test_the_graph_says_what_pytorch_says_and_keeps_the_laws(
 
 def test_float_weights_give_pytorchs_numbers(trained: tuple[Path, Path]) -> None:
     import numpy as np
+
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     import onnxruntime
     from graph import assemble
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import os
 import shutil
 import statistics
 import time
@@ -17,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import torch
 from corpus import CATEGORIES
 from golden_texts import CONVERSATIONS, Conversation
@@ -71,6 +71,9 @@ class Runtime:
     """The graph in ONNX Runtime, one thread."""
 
     def __init__(self, path: Path, shape: Shape) -> None:
+        os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # read when the library is first imported
+        import onnxruntime
+
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
