@@ -145,11 +145,11 @@ def test_check_lists_findings_with_an_address_to_paste(cli: Cli, write: Write) -
 
     assert answer.code == 1
     assert answer.text == (
-        "p/data.jsonl:2:11  unsafe 0.993  Violent\n"
+        "p/data.jsonl:2:12  unsafe 0.993  Violent\n"
         "    a bomb now\n"
         "    riskline trace p/data.jsonl:2\n"
         "p/data.jsonl:3  not judged (invalid-json): not JSON at column 1: invalid literal, expected 'null'\n"
-        "p/note.txt:2:14  unsafe 0.993  Violent\n"
+        "p/note.txt:2:15  unsafe 0.993  Violent\n"
         "    how to make a bomb, then\n"
         "    riskline trace --file p/note.txt\n"
     )

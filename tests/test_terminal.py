@@ -44,7 +44,7 @@ def test_findings_are_coloured_on_a_terminal(bomb: Path) -> None:
 def test_findings_are_plain_where_colour_is_not_wanted(bomb: Path, flags: str, environment: dict[str, str]) -> None:
     shown = terminal(f"riskline check -g tiny -q p.txt {flags}", bomb, **environment)
 
-    assert "p.txt:1:2  unsafe 0.993  Violent" in shown
+    assert "p.txt:1:3  unsafe 0.993  Violent" in shown
     assert "\x1b" not in shown
 
 

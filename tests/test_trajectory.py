@@ -81,4 +81,4 @@ def test_a_segment_carries_its_highest_token() -> None:
 
     peaks = segment_peaks(segments(text), offsets, np.array([0.1, 0.4, 0.9, 0.3]))
 
-    assert peaks == [((0, 4), 2), ((4, 6), 3)]
+    assert peaks == [((0, 4), 1), ((4, 6), 2)]

@@ -66,11 +66,18 @@ def find(judged: Judged, redaction: Redaction | None = None) -> Finding | None:
 
 
 def _span(judged: Judged) -> Span:
-    """From the onset to the token at which the rule fired; the whole text for guards without a trajectory."""
-    verdict = judged.verdict
+    """From the onset to the token at which the rule fired, white space around them left out.
+
+    The whole text for guards without a trajectory.
+    """
+    verdict, text = judged.verdict, judged.turn.text
+    start, end = 0, len(text)
     if verdict.onset and verdict.fired:
-        return verdict.onset.span[0], verdict.fired.span[1]
-    return 0, len(judged.turn.text)
+        start, end = verdict.onset.span[0], verdict.fired.span[1]
+    found = text[start:end]
+    if not found.strip():
+        return start, end
+    return start + len(found) - len(found.lstrip()), end - len(found) + len(found.rstrip())
 
 
 def excerpt(text: str, span: Span, width: int = 60) -> str:

@@ -67,8 +67,12 @@ def segments(text: str) -> list[Span]:
 
 
 def segment_peaks(spans: list[Span], offsets: Integers, series: Floats) -> list[tuple[Span, int]]:
-    """Return each segment that holds a token with the index of its highest one; a token belongs where it starts."""
-    bounds = np.searchsorted(offsets[:, 0], [start for start, _ in spans])
+    """Return each segment that holds a token with the index of its highest one.
+
+    A token belongs where its last character is: its first may be the space behind the sentence before.
+    """
+    last = np.maximum(offsets[:, 1] - 1, offsets[:, 0])
+    bounds = np.searchsorted(last, [start for start, _ in spans])
     ends = [*bounds[1:].tolist(), len(series)]
     return [
         (span, start + int(np.argmax(series[start:end])))
