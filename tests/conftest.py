@@ -10,8 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from riskline.guard import Guard
+
+# Where a failure blocks others, every run tries the same examples; elsewhere every run looks for new ones.
+settings.register_profile("ci", derandomize=True)
+if os.environ.get("CI"):
+    settings.load_profile("ci")
 
 ROOT = Path(__file__).parents[1]
 BUNDLES = ROOT / "tests" / "bundles"

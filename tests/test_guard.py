@@ -17,13 +17,17 @@ from riskline.records import Failure, Label, Record, Scores, Turn, Verdict
 
 LAW = 1e-3
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=120).filter(str.strip)
-WORDS = st.lists(
-    st.sampled_from(
-        ["how", "to", "kill", "bake", "a", "cake", "bomb", "你好", "炸弹", "مرحبا", "👩‍👩‍👧", "é", "!", "\n", "ok"]
-    ),
-    min_size=1,
-    max_size=60,
-).map(" ".join)
+WORDS = (
+    st.lists(
+        st.sampled_from(
+            ["how", "to", "kill", "bake", "a", "cake", "bomb", "你好", "炸弹", "مرحبا", "👩‍👩‍👧", "é", "!", "\n", "ok"]
+        ),
+        min_size=1,
+        max_size=60,
+    )
+    .map(" ".join)
+    .filter(str.strip)
+)
 quick = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from riskline.errors import InputError
@@ -245,6 +245,7 @@ PATTERNS = st.sampled_from([
 
 
 @settings(max_examples=60, deadline=None)
+@example(files=["a/a"], rules={"": ["a", "!a/**"]})
 @given(
     files=st.lists(st.lists(NAMES, min_size=1, max_size=3).map("/".join), min_size=1, max_size=8),
     rules=st.dictionaries(st.sampled_from(["", "a/", "b/", "a/b/"]), st.lists(PATTERNS, max_size=5), max_size=3),

@@ -20,13 +20,19 @@ def globs(lines: Iterable[str]) -> GitIgnoreSpec:
     from pathspec import GitIgnoreSpec
 
     good: list[str] = []
-    for line in lines:
+    for line in map(_inside, lines):
         try:
             GitIgnoreSpec.from_lines([line])
         except (ValueError, re.error):
             continue
         good.append(line)
     return GitIgnoreSpec.from_lines(good)
+
+
+def _inside(line: str) -> str:
+    """`a/**` is what lies inside `a`; pathspec takes it for `a/` as well, git does not, so it is spelled out."""
+    bare = line.rstrip(" ")
+    return bare + "/*" if bare.endswith("/**") else line
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +58,30 @@ class Ignored:
         """Say whether an absolute path is ignored."""
         posix = Path(path).as_posix() + ("/" if folder else "")
         for rules in reversed(self.chain):
-            verdict = rules.patterns.check_file(posix[len(rules.base) :]).include
+            verdict = _last(rules.patterns, posix[len(rules.base) :])
             if verdict is not None:
                 return verdict
         return False
+
+
+def _last(patterns: GitIgnoreSpec, path: str) -> bool | None:
+    """What the last pattern that names `path` itself says of it; None where there is none.
+
+    A walk has asked about the folders above already, and git never looks into one that is ignored. So a pattern that
+    matches through a folder above has no say here, which is why pathspec's own order of precedence is not asked.
+    """
+    for pattern in reversed(patterns.patterns):
+        if pattern.include is not None and pattern.regex is not None and _names(pattern.regex, path):
+            return bool(pattern.include)
+    return None
+
+
+def _names(regex: re.Pattern[str], path: str) -> bool:
+    if regex.pattern == ".":  # how pathspec writes `*`
+        return True
+    if not regex.pattern.startswith("^"):  # and `*/`
+        return path.endswith("/")
+    return regex.fullmatch(path) is not None
 
 
 def above(folder: str) -> Ignored:
