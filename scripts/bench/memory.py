@@ -20,7 +20,7 @@ def main() -> None:
     parser.add_argument("--guard", default="riskline-mini")
     args = parser.parse_args()
     print(f"{machine()}; guard {args.guard}.\n")
-    print("| lines | peak memory, MiB | of the first |\n|---|---|---|")
+    print("| `riskline score`, lines | peak memory, MiB | of the first |\n|---|---|---|")
     first = 0.0
     for count in args.lines:
         with tempfile.TemporaryDirectory() as folder:
