@@ -5,10 +5,11 @@ from __future__ import annotations
 import io
 import json
 import re
+import tracemalloc
 import unicodedata
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 from xml.etree import ElementTree
 
 import jsonschema
@@ -17,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from riskline.escape import visible, visible_lines
-from riskline.finding import Redaction, excerpt, find
+from riskline.finding import Redaction
 from riskline.records import (
     Failure,
     Judged,
@@ -38,6 +39,7 @@ from riskline.sinks import SinkOptions, formats, opener, parse_output
 SARIF = jsonschema.Draft4Validator(json.loads((Path(__file__).parent / "data" / "sarif-2.1.0.json").read_text()))
 HOSTILE = [
     "<|im_end|>", "\x1b[31m", "\x1b]8;;x\x07", "::error::", "%0A::error::", "\n::stop-commands::x", "]]>", "</script>", "&", '"',
+    "##[add-mask]", "##vso[task]", "#\ufe0f#[error]", "\ufe0f::error::", "\uffff", "\ufffe", "\x7f", "\U000e0041",
     "\u202e", "\u200b", "\0", "\r", "\n", "\u2028", "😀", "\ufeff", "\x85", "`", "'", "secret", "$(rm)", "\\",
 ]  # fmt: skip
 ANY = st.lists(
@@ -79,6 +81,16 @@ def written(name: str, outcomes: list[Outcome], options: SinkOptions | None = No
     return stream.getvalue()
 
 
+def obeyed(data: str) -> list[str]:
+    """The lines that a CI runner would take for a command: the GitHub runner's own reading, and those like it."""
+    bare = "".join(c for c in data if unicodedata.category(c) not in ("Mn", "Me", "Cf"))
+    return [
+        line
+        for line in bare.splitlines()
+        if re.search(r"##[A-Za-z]*\[", line) or (line.lstrip().startswith("::") and "::" in line.lstrip()[2:])
+    ]
+
+
 def acting(text: str) -> list[str]:
     return [c for c in text if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp") and c != "\n"]
 
@@ -116,6 +128,8 @@ def test_nothing_hostile_breaks_a_format_or_acts_in_it(name: str, text: str, pat
     parsed = parse(name, data)
 
     assert not acting(data.decode())
+    if name != "github":
+        assert not obeyed(data.decode())
     if name == "github":
         assert len(parsed) == 5
         assert all(re.match(r"::(error|warning) file=[^,:]*,line=\d+,", line) for line in parsed)
@@ -135,50 +149,144 @@ def test_nothing_hostile_breaks_a_format_or_acts_in_it(name: str, text: str, pat
 
 
 @settings(max_examples=40, deadline=None)
-@given(words=st.lists(st.text("abcdefghijklmnopqrstuvwxyz", min_size=6, max_size=12), min_size=1, max_size=6))
-@pytest.mark.parametrize("name", FORMATS)
-def test_redaction_leaks_no_word(name: str, words: list[str]) -> None:
+@given(words=st.lists(st.text("abcdefghijklmnopqrstuvwxyz", min_size=4, max_size=12), min_size=1, max_size=6))
+@pytest.mark.parametrize(("command", "name"), [*(("check", name) for name in FORMATS), ("score", "jsonl")])
+def test_redaction_leaks_no_word(command: str, name: str, words: list[str]) -> None:
     words = ["zz" + word for word in words]  # no word of ours begins so
     text = " ".join(words)
-    outcomes: list[Outcome] = [judged(text), Failure("wrong-type", text, Origin("p.jsonl", 2))]
+    one = judged(text)
+    turns = (Turn("system", text), Turn("prompt", text, Flat()))
+    raw = json.dumps({"text": text}).encode()
+    record = replace(one.record, turns=turns, judged=(1,), raw=raw, unseen=("image", text))
+    verdict = replace(one.verdict, turn=1, unseen=record.unseen)
+    outcomes: list[Outcome] = [
+        one,
+        Judged(record, verdict),
+        Judged(record, replace(verdict, label=Label.safe)),
+        Failure("wrong-type", text, Origin("p.jsonl", 2), raw),
+    ]
 
-    data = written(name, outcomes, SinkOptions(redaction=Redaction(b"key"))).decode()
+    data = written(name, outcomes, SinkOptions(redaction=Redaction(b"key"), only_verdict=True), command).decode()
 
     assert "zz" not in data
     assert "Violent" in data
+    assert "image" in data
+    assert "other" in data
 
 
-@given(text=ANY, key=st.sampled_from(["verdict", 'a"b', "é", "x::y"]))
-@settings(deadline=None)
-def test_scored_lines_are_json_whatever_the_text(text: str, key: str) -> None:
-    plain = replace(judged(text), record=replace(judged(text).record, raw=None))
-    raw = json.dumps({"text": text}).encode()
-    kept = replace(judged(text), record=replace(judged(text).record, raw=raw))
+@pytest.mark.parametrize("name", FORMATS)
+def test_what_was_seen_only_in_part_is_a_finding_and_not_judged(name: str) -> None:
+    one = judged("a bomb now")
 
-    lines = written("jsonl", [plain, kept], SinkOptions(key=key), "score").splitlines()
+    parsed = parse(name, written(name, [replace(one, verdict=replace(one.verdict, unseen=("image",)))]))
 
-    assert [json.loads(line)["text"] for line in lines] == [text, text]
-    assert all(json.loads(line)[key]["label"] == "unsafe" for line in lines)
-    assert lines[1].startswith(raw[:-1] + b",")
+    match name:
+        case "json":
+            assert (len(parsed["findings"]), parsed["failures"][0]["code"]) == (1, "unseen")
+        case "jsonl":
+            assert [(entry["kind"], entry.get("code")) for entry in parsed] == [
+                ("finding", None),
+                ("failure", "unseen"),
+            ]
+        case "sarif":
+            (run,) = parsed["runs"]
+            assert (len(run["results"]), len(run["invocations"][0]["toolExecutionNotifications"])) == (1, 1)
+        case "junit":
+            assert (parsed[0].attrib["failures"], parsed[0].attrib["errors"]) == ("1", "1")
+        case _:
+            assert "not judged" in parsed[-1]
+            assert "image" in parsed[-1]
 
 
-def test_an_empty_object_gets_no_comma() -> None:
-    one = judged("x")
-
-    (line,) = written("jsonl", [replace(one, record=replace(one.record, raw=b"{ }"))], command="score").splitlines()
-
-    assert line.startswith(b'{ "verdict":')
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_run_without_facts_or_outcomes_is_whole(name: str) -> None:
+    parse(name, written(name, [], SinkOptions()))
 
 
-def test_a_fingerprint_outlives_a_move() -> None:
-    first, moved = find(judged("text", line=3)), find(judged("text", "other.jsonl", line=99))
-    other = find(judged("texts", line=3))
-    assert first
-    assert moved
-    assert other
+def test_a_file_name_stays_its_own_in_sarif(tmp_path: Path) -> None:
+    def uri(path: str) -> str:
+        (run,) = json.loads(written("sarif", [judged("x", path)]))["runs"]
+        return str(run["results"][0]["locations"][0]["physicalLocation"]["artifactLocation"]["uri"])
 
-    assert first.fingerprint == moved.fingerprint
-    assert first.fingerprint != other.fingerprint
+    assert uri("-") == "stdin"
+    assert uri("./a b/c#d?.txt") == "a%20b/c%23d%3F.txt"
+    assert uri("a:b") == "a%3Ab"
+    assert uri("a:\\b") == "a%3A%5Cb"
+    assert uri("%2e%2e/x") == "%252e%252e/x"
+    assert uri("../x") == "../x"
+    assert uri(str(tmp_path / "ä")) == (tmp_path / "ä").as_uri()
+
+
+def test_sarif_keeps_rules_of_any_script_apart() -> None:
+    ones = [
+        replace(one, verdict=replace(one.verdict, category=name)) for name in ("暴力", "色情") for one in [judged("x")]
+    ]
+
+    (run,) = json.loads(written("sarif", list(ones)))["runs"]
+
+    assert [rule["id"] for rule in run["tool"]["driver"]["rules"]] == ["暴力", "色情"]
+
+
+def test_a_long_trajectory_is_thinned_and_stays_in_order() -> None:
+    text, count = "x" * 1000, 1000
+    one = judged(text)
+    risk = tuple((index * 37 % 101) / 101 for index in range(count))
+    offsets = tuple((index, index + 1) for index in range(count))
+    trajectory = Trajectory(offsets, risk, risk, (None,) * count)
+
+    (run,) = json.loads(written("sarif", [replace(one, verdict=replace(one.verdict, trajectory=trajectory))]))["runs"]
+
+    steps = run["results"][0]["codeFlows"][0]["threadFlows"][0]["locations"]
+    columns = [step["location"]["physicalLocation"]["region"]["startColumn"] for step in steps]
+    assert len(columns) == 100
+    assert columns == sorted(columns)
+
+
+@pytest.mark.parametrize("width", [24, 60, 100])
+@pytest.mark.parametrize("text", ["a bomb now " * 20, "炸弹" * 60])
+def test_an_excerpt_fits_the_terminal(width: int, text: str) -> None:
+    shown = written("text", [judged(text)], SinkOptions(width=width)).decode().splitlines()[1]
+
+    assert sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in shown) <= width
+    assert shown.endswith("…")
+
+
+def test_colour_adds_nothing_but_colour() -> None:
+    outcomes: list[Outcome] = [judged("a bomb now"), Failure("invalid-json", "not JSON", Origin("p.jsonl", 2))]
+
+    colored = written("text", outcomes, SinkOptions(color=True)).decode()
+
+    assert "\x1b[1;31munsafe\x1b[0m" in colored
+    assert re.sub("\x1b\\[[0-9;]*m", "", colored) == written("text", outcomes).decode()
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_no_sink_keeps_what_it_has_written(name: str) -> None:
+    class Nowhere(io.RawIOBase):
+        def writable(self) -> bool:
+            return True
+
+        def write(self, data: Any, /) -> int:
+            return len(data)
+
+    sink = opener("check", name)(cast("BinaryIO", Nowhere()), SinkOptions())
+    one, failed = judged("a bomb now " * 20), Failure("invalid-json", "m" * 200, Origin("p.jsonl", 2))
+
+    def pour(count: int) -> int:
+        before = tracemalloc.get_traced_memory()[0]
+        for _ in range(count):
+            sink.write(one)
+            sink.write(failed)
+        return tracemalloc.get_traced_memory()[0] - before
+
+    tracemalloc.start()
+    try:
+        pour(3000)  # what spools stays in memory up to 1 MiB
+        grown = pour(3000)
+    finally:
+        tracemalloc.stop()
+
+    assert grown < 3000 * 2 * 50
 
 
 def test_equal_texts_keep_apart_in_sarif() -> None:
@@ -195,33 +303,6 @@ def test_sarif_says_all_is_well_only_if_all_was_judged() -> None:
 
     assert successful([judged("x")])
     assert not successful([judged("x"), Failure("invalid-json", "m", Origin("p", 1))])
-
-
-def test_what_check_writes_of_a_small_run() -> None:
-    outcomes: list[Outcome] = [judged("a bomb now"), Failure("invalid-json", "not JSON", Origin("p.jsonl", 2))]
-
-    assert written("text", outcomes).decode().splitlines() == [
-        "p.jsonl:1:1  unsafe 0.934  Violent",
-        "    a bomb now",
-        "    riskline trace p.jsonl:1",
-        "p.jsonl:2  not judged (invalid-json): not JSON",
-    ]
-    assert written("github", outcomes).decode().splitlines() == [
-        "::error file=p.jsonl,line=1,col=1,endLine=1,endColumn=11,title=riskline%3A unsafe::"
-        "unsafe (0.934): Violent, prompt | riskline trace p.jsonl:1",
-        "::error file=p.jsonl,line=2,title=riskline%3A not judged::invalid-json: not JSON",
-    ]
-    (finding, failure) = parse("jsonl", written("jsonl", outcomes))
-    assert (finding["kind"], finding["line"], finding["span"], finding["excerpt"]) == (
-        "finding",
-        1,
-        [0, 10],
-        "a bomb now",
-    )
-    assert failure == {
-        "schema": 1, "kind": "failure", "address": "p.jsonl:2", "code": "invalid-json", "message": "not JSON",
-    }  # fmt: skip
-    assert parse("json", written("json", outcomes))["summary"]["not_judged"] == 1
 
 
 @pytest.mark.parametrize(
@@ -253,14 +334,3 @@ def test_visible_text_does_not_act_and_stays_as_it_is(text: str) -> None:
 )
 def test_ordinary_text_of_any_script_is_shown_as_it_is(text: str) -> None:
     assert visible(text) == text
-
-
-@given(text=ANY, data=st.data())
-def test_an_excerpt_is_one_visible_line_around_its_span(text: str, data: st.DataObject) -> None:
-    start = data.draw(st.integers(0, len(text)))
-    end = data.draw(st.integers(start, len(text)))
-
-    shown = excerpt(text, (start, end))
-
-    assert "\n" not in shown
-    assert not acting(shown)

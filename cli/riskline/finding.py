@@ -35,8 +35,13 @@ class Finding:
     @property
     def message(self) -> str:
         """One sentence without any text of the record: `unsafe (0.934): Violent, prompt`."""
-        kind = f": {self.category}" if self.category else ""
+        kind = f": {visible(self.category)}" if self.category else ""
         return f"{self.label.name} ({self.risk:.3f}){kind}, {self.judged.verdict.judged}"
+
+    @property
+    def hashed(self) -> str:
+        """What stands in the place of an excerpt: `code points 173 to 184, hash 93b9…`."""
+        return f"code points {self.span[0]} to {self.span[1]}, hash {self.fingerprint}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from riskline.escape import visible
 from riskline.finding import Finding, find
 from riskline.records import Failure, Label, Origin, Outcome, Summary
 from riskline.sinks import SinkOptions
+from riskline.sinks.plain import unseen_parts
 
 
 class Sink:
@@ -28,7 +29,8 @@ class Sink:
         if finding := find(outcome, self._options.redaction):
             self._finding(finding)
         if outcome.verdict.unseen:
-            self._not_judged(outcome.record.origin, f"unseen: {', '.join(outcome.verdict.unseen)}")
+            parts = ", ".join(unseen_parts(outcome.verdict.unseen, self._options.redaction))
+            self._not_judged(outcome.record.origin, f"unseen: {parts}")
 
     def close(self, summary: Summary) -> None:
         self._stream.flush()
@@ -43,7 +45,8 @@ class Sink:
                 "endColumn": str(region.end_column),
             }
         level = "error" if finding.label is Label.unsafe else "warning"
-        message = finding.message + (f" | {origin.trace_command}" if origin.trace_command else "")
+        hashed = finding.hashed if self._options.redaction else None
+        message = " | ".join(filter(None, (finding.message, hashed, origin.trace_command)))
         self._command(level, properties | {"title": f"riskline: {finding.label.name}"}, message)
 
     def _not_judged(self, origin: Origin, message: str) -> None:

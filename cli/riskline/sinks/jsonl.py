@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import BinaryIO
 
-import orjson
-
 from riskline.records import Outcome, Summary
 from riskline.sinks import SinkOptions
-from riskline.sinks.plain import entry
+from riskline.sinks.plain import dumps, entries
 
 
 class Sink:
@@ -18,8 +16,8 @@ class Sink:
         self._stream, self._options = stream, options
 
     def write(self, outcome: Outcome) -> None:
-        if found := entry(outcome, self._options):
-            self._stream.write(orjson.dumps({"schema": 1, **found}) + b"\n")
+        for entry in entries(outcome, self._options):
+            self._stream.write(dumps({"schema": 1, **entry}) + b"\n")
 
     def close(self, summary: Summary) -> None:
         self._stream.flush()

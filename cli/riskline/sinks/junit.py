@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 from typing import BinaryIO
@@ -11,6 +12,9 @@ from riskline.escape import visible
 from riskline.finding import Finding, find
 from riskline.records import Failure, Outcome, Summary
 from riskline.sinks import SinkOptions
+from riskline.sinks.plain import inert, unseen_parts
+
+_NO_XML = re.compile("[\ufffe\uffff]")
 
 
 class Sink:
@@ -28,7 +32,8 @@ class Sink:
         if finding := find(outcome, self._options.redaction):
             self._failure(finding)
         if outcome.verdict.unseen:
-            self._error(outcome.record.origin.address, "unseen", ", ".join(outcome.verdict.unseen))
+            parts = unseen_parts(outcome.verdict.unseen, self._options.redaction)
+            self._error(outcome.record.origin.address, "unseen", ", ".join(parts))
 
     def close(self, summary: Summary) -> None:
         tests = summary.judged + summary.not_judged
@@ -48,7 +53,8 @@ class Sink:
         self._failures += 1
         origin, region = finding.judged.record.origin, finding.region
         where = f"{finding.address}, line {region.line}, column {region.column}" if region else finding.address
-        lines = [where, *filter(None, (finding.excerpt, origin.trace_command))]
+        said = finding.hashed if self._options.redaction else finding.excerpt
+        lines = [where, *filter(None, (said, origin.trace_command))]
         self._case(finding.address, "failure", finding.label.name, finding.message, lines)
 
     def _error(self, address: str, code: str, message: str) -> None:
@@ -56,9 +62,15 @@ class Sink:
         self._case(address, "error", code, f"not judged ({code})", [message] if message else [])
 
     def _case(self, address: str, element: str, kind: str, message: str, lines: list[str]) -> None:
-        body = escape("\n".join(map(visible, lines)))
-        name, said = quoteattr(visible(address)), quoteattr(visible(message))
-        self._cases.write(
+        body = escape("\n".join(map(_legal, lines)))
+        name, said = quoteattr(_legal(address)), quoteattr(_legal(message))
+        case = (
             f'<testcase classname="riskline" name={name}>'
-            f"<{element} type={quoteattr(visible(kind))} message={said}>{body}</{element}></testcase>\n".encode()
+            f"<{element} type={quoteattr(_legal(kind))} message={said}>{body}</{element}></testcase>\n"
         )
+        self._cases.write(inert(case, "&#35;", "&#58;").encode())
+
+
+def _legal(text: str) -> str:
+    """Visible text without the two characters that XML 1.0 forbids and that do not act."""
+    return _NO_XML.sub(lambda match: f"\\u{ord(match[0]):04x}", visible(text))

@@ -1,34 +1,70 @@
-"""A finding or failure as a JSON-ready dictionary: what check's json and jsonl share."""
+"""What the sinks share: JSON and log lines on which nothing acts, and a finding or failure as a dictionary."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+
+import orjson
+
 from riskline.escape import visible
-from riskline.finding import Finding, find
+from riskline.finding import Finding, Redaction, find
 from riskline.records import Failure, Outcome, Summary
 from riskline.sinks import SinkOptions
 
+# A GitHub runner obeys `##[command]` anywhere in a line of a log, and `::command::` after leading white space
+# (actions/runner, ActionCommand.cs); Azure and TeamCity obey `##vso[` and `##teamcity[`. The runner compares by
+# culture, which passes over combining marks and variation selectors: hence the gaps.
+_GAP = r"[^\w\x20-\x7e\n]*"
+_COMMAND = re.compile(rf"(#{_GAP})#(?={_GAP}[A-Za-z]*{_GAP}\[)")
+_LEADING = re.compile(rf"^([^\w\x21-\x7e\n]*):(?={_GAP}:)", re.MULTILINE)
 
-def entry(outcome: Outcome, options: SinkOptions) -> dict[str, object] | None:
-    """Return what check reports of an outcome, or None for a safe record that was judged whole."""
+_PARTS = frozenset({"image", "audio", "file"})
+
+
+def inert(text: str, hash_mark: str = r"\x23", colon: str = r"\x3a") -> str:
+    """Return lines of which no log reader takes one for a command; a markup gives its own escapes of `#` and `:`."""
+    harmless = _COMMAND.sub(lambda match: match[1] + hash_mark, text)
+    return _LEADING.sub(lambda match: match[1] + colon, harmless)
+
+
+def dumps(value: object) -> bytes:
+    """Return JSON in which acting characters and log commands stand as escapes: it parses to what `value` is."""
+    text = orjson.dumps(value).decode()
+    if visible(text) != text:
+        text = text.translate({ord(mark): _escaped(mark) for mark in set(text) if visible(mark) != mark})
+    return _COMMAND.sub(r"\1\\u0023", text).encode()
+
+
+def _escaped(character: str) -> str:
+    units = character.encode("utf-16-be")
+    return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))
+
+
+def unseen_parts(parts: tuple[str, ...], redaction: Redaction | None) -> list[str]:
+    """Return what no text guard sees of a record; redacted, a name that the record made up is `other`."""
+    named = (part if part in _PARTS or redaction is None else "other" for part in parts)
+    return list(dict.fromkeys(map(visible, named)))
+
+
+def entries(outcome: Outcome, options: SinkOptions) -> Iterator[dict[str, object]]:
+    """Yield what check reports of an outcome: a finding, a failure, both of what was seen in part, or nothing."""
     if isinstance(outcome, Failure):
-        return failure_entry(outcome.origin.address, outcome.code, None if options.redaction else outcome.message)
+        yield _failure(outcome.origin.address, outcome.code, None if options.redaction else outcome.message)
+        return
     if finding := find(outcome, options.redaction):
-        return _finding(finding)
+        yield _finding(finding, options)
     if outcome.verdict.unseen:
-        parts = ", ".join(outcome.verdict.unseen)
-        return failure_entry(
-            outcome.record.origin.address, "unseen", f"parts that no text guard sees: {visible(parts)}"
-        )
-    return None
+        parts = ", ".join(unseen_parts(outcome.verdict.unseen, options.redaction))
+        yield _failure(outcome.record.origin.address, "unseen", f"parts that no text guard sees: {parts}")
 
 
-def failure_entry(address: str, code: str, message: str | None) -> dict[str, object]:
-    """Return a record that could not be judged, or only in part."""
+def _failure(address: str, code: str, message: str | None) -> dict[str, object]:
     entry: dict[str, object] = {"kind": "failure", "address": address, "code": code}
     return entry if message is None else entry | {"message": visible(message)}
 
 
-def _finding(finding: Finding) -> dict[str, object]:
+def _finding(finding: Finding, options: SinkOptions) -> dict[str, object]:
     region, verdict, origin = finding.region, finding.judged.verdict, finding.judged.record.origin
     out: dict[str, object] = {
         "kind": "finding",
@@ -49,10 +85,12 @@ def _finding(finding: Finding) -> dict[str, object]:
         "policy": verdict.policy,
         "trace": origin.trace_command,
     }
+    if verdict.turns:
+        out["turn"] = verdict.turn
     if finding.excerpt is not None:
         out["excerpt"] = finding.excerpt
     if verdict.unseen:
-        out["unseen"] = [visible(part) for part in verdict.unseen]
+        out["unseen"] = unseen_parts(verdict.unseen, options.redaction)
     return out
 
 

@@ -7,16 +7,15 @@ import shutil
 import tempfile
 from collections import Counter
 from itertools import pairwise
-from pathlib import PurePath, PureWindowsPath
+from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import quote
-
-import orjson
 
 from riskline.escape import visible
 from riskline.finding import Finding, find
 from riskline.records import Failure, Judged, Label, Origin, Outcome, Region, Span, Summary
 from riskline.sinks import SinkOptions
+from riskline.sinks.plain import dumps, unseen_parts
 
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 _FLOW = 100
@@ -31,7 +30,7 @@ class Sink:
         self._rules: dict[str, str] = {}
         self._seen: Counter[str] = Counter()
         self._notifications = tempfile.SpooledTemporaryFile(1 << 20)  # noqa: SIM115 - closed in close
-        head = orjson.dumps({"$schema": SCHEMA, "version": "2.1.0"})
+        head = dumps({"$schema": SCHEMA, "version": "2.1.0"})
         stream.write(head[:-1] + b',"runs":[{"columnKind":"unicodeCodePoints","results":[')
 
     def write(self, outcome: Outcome) -> None:
@@ -40,10 +39,11 @@ class Sink:
             self._notify(outcome.origin, f"not judged, {outcome.code}{detail}")
             return
         if finding := find(outcome, self._options.redaction):
-            self._stream.write(self._between + orjson.dumps(self._result(finding)))
+            self._stream.write(self._between + dumps(self._result(finding)))
             self._between = b",\n"
         if outcome.verdict.unseen:
-            self._notify(outcome.record.origin, f"not judged in part, unseen: {', '.join(outcome.verdict.unseen)}")
+            parts = ", ".join(unseen_parts(outcome.verdict.unseen, self._options.redaction))
+            self._notify(outcome.record.origin, f"not judged in part, unseen: {parts}")
 
     def close(self, summary: Summary) -> None:
         facts = self._options.facts
@@ -54,9 +54,7 @@ class Sink:
             "rules": rules,
             "properties": {key: value for key, value in facts.items() if key != "version"},
         }
-        self._stream.write(
-            b'\n],"tool":' + orjson.dumps({"driver": driver}) + b',"invocations":[{"executionSuccessful":'
-        )
+        self._stream.write(b'\n],"tool":' + dumps({"driver": driver}) + b',"invocations":[{"executionSuccessful":')
         # A record that could not be judged is an error of this run, not a finding about the file.
         self._stream.write(b"false" if summary.not_judged else b"true")
         self._stream.write(b',"toolExecutionNotifications":[')
@@ -72,7 +70,7 @@ class Sink:
             "message": {"text": visible(message)},
             "locations": [{"physicalLocation": _physical(origin, None)}],
         }
-        self._notifications.write((b",\n" if self._notifications.tell() else b"") + orjson.dumps(notification))
+        self._notifications.write((b",\n" if self._notifications.tell() else b"") + dumps(notification))
 
     def _result(self, finding: Finding) -> dict[str, object]:
         origin = finding.judged.record.origin
@@ -111,7 +109,8 @@ def _flow(judged: Judged) -> list[dict[str, object]]:
     if verdict.trajectory:
         steps = list(zip(verdict.trajectory.offsets, verdict.trajectory.risk, strict=True))
     else:
-        steps = [(point.span, point.risk) for point in (verdict.onset, verdict.fired, verdict.peak) if point]
+        points = (verdict.onset, verdict.fired, verdict.peak)
+        steps = sorted({(point.span, point.risk) for point in points if point})
     return [
         {
             "location": {
@@ -149,21 +148,22 @@ def _uri(path: str) -> str:
     """A relative path as a percent-encoded reference, an absolute one as a file URI; stdin by its name."""
     if path == "-":
         return "stdin"
-    posix = PureWindowsPath(path).as_posix() if "\\" in path and ":" in path[:3] else PurePath(path).as_posix()
-    encoded = quote(posix.encode("utf-8", "surrogateescape"), safe="/")
-    if PurePath(path).is_absolute():
-        return f"file://{encoded}"
-    return encoded.removeprefix("./") or "."
+    # Only the system's own separator parts folders: on Linux a backslash belongs to the name.
+    named = Path(path)
+    return named.as_uri() if named.is_absolute() else quote(named.as_posix().encode("utf-8", "surrogateescape"))
 
 
 def _slug(name: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "finding"
+    return re.sub(r"[\W_]+", "-", name.lower()).strip("-") or "finding"
 
 
 def _rule(slug: str, name: str) -> dict[str, object]:
-    text = f"A text that the guard judges risky, of the kind: {visible(name)}."
+    text = {"text": f"A text that the guard judges risky, of the kind: {visible(name)}."}
     return {
         "id": slug,
-        "name": re.sub(r"[^A-Za-z0-9]", "", name.title()) or "Finding",
-        "shortDescription": {"text": text},
+        "name": re.sub(r"[\W_]", "", name.title()) or "Finding",
+        "shortDescription": text,
+        # GitHub's code scanning shows no rule that lacks these two.
+        "fullDescription": text,
+        "help": text,
     }

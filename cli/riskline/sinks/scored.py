@@ -1,4 +1,8 @@
-"""score's JSONL: the input line's own bytes, then the verdict, so that numbers and key order stay untouched."""
+"""score's JSONL: the input line's own bytes, then the verdict, so that numbers and key order stay untouched.
+
+Covers: in what this sink writes itself (texts of plain files, names, ids, messages) nothing acts on a terminal or log.
+Does not cover: the bytes of a JSON line that comes back as it was.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,8 @@ from riskline.escape import visible
 from riskline.finding import Redaction, fingerprint
 from riskline.records import Failure, Judged, Origin, Outcome, Summary
 from riskline.sinks import SinkOptions
+from riskline.sinks.member import holds, without
+from riskline.sinks.plain import dumps, unseen_parts
 
 
 class Sink:
@@ -18,54 +24,51 @@ class Sink:
 
     def __init__(self, stream: BinaryIO, options: SinkOptions) -> None:
         self._stream, self._options = stream, options
-        self._names = {"verdict": orjson.dumps(options.key), "failure": b'"failure"'}
-        # A key can also be spelled with escapes; a raw line without either of these bytes cannot hold it.
-        self._spelled = {name: (token, b"\\u") for name, token in self._names.items()}
+        self._verdict = dumps(options.key)
 
     def write(self, outcome: Outcome) -> None:
         if isinstance(outcome, Failure):
-            self._write("failure", outcome.origin, outcome.raw, _failure(outcome, self._options.redaction), None)
+            body = dumps(_failure(outcome, self._options.redaction))
+            raw = self._freed(outcome.raw, outcome.origin, "failure", "--only-verdict leaves the record out")
+            self._stream.write(_joined(raw or dumps(_address(outcome.origin)), b'"failure"', body))
             return
-        verdict = outcome.verdict.to_json()
-        if self._options.redaction:
-            verdict["hash"] = fingerprint(outcome, self._options.redaction)
-        self._write("verdict", outcome.record.origin, outcome.record.raw, verdict, outcome)
+        record = outcome.record
+        body = orjson.dumps(self._verdict_of(outcome))
+        raw = self._freed(record.raw, record.origin, self._options.key, "--key NAME writes another key")
+        self._stream.write(_joined(raw or dumps(self._head(outcome)), self._verdict, body))
 
     def close(self, summary: Summary) -> None:
         self._stream.flush()
 
-    def _write(
-        self, kind: str, origin: Origin, raw: bytes | None, value: dict[str, object], judged: Judged | None
-    ) -> None:
-        body = orjson.dumps(value)
-        if raw is not None and not self._options.only_verdict:
-            self._stream.write(self._attached(kind, origin, raw, body))
-            return
-        head = _address(origin)
-        if judged and not self._options.only_verdict:
-            head["text"] = judged.turn.text
-        self._stream.write(orjson.dumps(head)[:-1] + b"," + self._names[kind] + b":" + body + b"}\n")
+    def _head(self, judged: Judged) -> dict[str, object]:
+        text = {} if self._options.only_verdict else {"text": judged.turn.text}
+        return _address(judged.record.origin) | text
 
-    def _attached(self, kind: str, origin: Origin, raw: bytes, body: bytes) -> bytes:
-        """The line up to its closing brace, then the new key; nothing of the line is written anew."""
-        if any(token in raw for token in self._spelled[kind]):
-            raw = self._without_key(kind, origin, raw)
-        inner = raw.rstrip()[:-1]
-        comma = b"" if inner.strip() == b"{" else b","
-        return inner + comma + self._names[kind] + b":" + body + b"}\n"
+    def _verdict_of(self, judged: Judged) -> dict[str, object]:
+        value, redaction = judged.verdict.to_json(), self._options.redaction
+        if redaction:
+            value["hash"] = fingerprint(judged, redaction)
+            if judged.verdict.unseen:
+                value["unseen"] = unseen_parts(judged.verdict.unseen, redaction)
+        return value
 
-    def _without_key(self, kind: str, origin: Origin, raw: bytes) -> bytes:
-        record = orjson.loads(raw)
-        key = self._options.key if kind == "verdict" else "failure"
-        if key not in record:
+    def _freed(self, raw: bytes | None, origin: Origin, key: str, otherwise: str) -> bytes | None:
+        """The record's own bytes with room for `key`; None where the record has none or is left out."""
+        if raw is None or self._options.only_verdict:
+            return None
+        if not holds(raw, key):
             return raw
-        if not self._options.overwrite_key:
-            raise UsageError(
-                f"the record at {origin.address} already has the key `{visible(key)}`",
-                hint="--key NAME writes another key, --overwrite-key replaces it",
-            )
-        del record[key]
-        return orjson.dumps(record)
+        if self._options.overwrite_key:
+            return without(raw, key)
+        message = f"the record at {origin.address} already has the key `{visible(key)}`"
+        raise UsageError(message, hint=f"{otherwise}, --overwrite-key replaces it")
+
+
+def _joined(raw: bytes, key: bytes, body: bytes) -> bytes:
+    """The object up to its closing brace, then one more member."""
+    inner = raw.rstrip()[:-1]
+    comma = b"" if inner.strip() == b"{" else b","
+    return inner + comma + key + b":" + body + b"}\n"
 
 
 def _address(origin: Origin) -> dict[str, object]:
