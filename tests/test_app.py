@@ -92,6 +92,8 @@ def test_score_ends_in_the_documented_code(cli: Cli, write: Write, data: bytes, 
         (["check", "--redact-key", "k", "x"], "hint: add --redact\n"),
         (["check", "x.txt", "--format", "yaml"], "`yaml` is no format of check; expected text or json or jsonl"),
         (["check", "x.txt", "-o", "out.yaml"], "the extension names no format of check"),
+        (["check", "x.txt", "-o", "json:-"], "error: --output takes a file"),
+        (["score", "x.txt", "--key", "failure"], "error: --key failure is where records that cannot be judged say why"),
         (["check", "x.txt", "-o", "a.json", "-o", "./a.json"], "two outputs are the same file"),
         (["check", "x.txt", "-o", "none/out.json"], "error: cannot write `none/out.json`: No such file or directory\n"),
         (["check", "x.txt", "--provider", "cuda"], "provider"),
@@ -171,6 +173,14 @@ def test_a_hostile_file_name_forges_no_line_anywhere(cli: Cli, write: Write) -> 
 
 def test_quiet_leaves_stderr_empty(cli: Cli, write: Write) -> None:
     assert cli("check", write("a.txt", b"ok"), "-q").err == ""
+
+
+def test_the_address_of_a_file_that_looks_like_a_flag_can_be_pasted(cli: Cli, write: Write) -> None:
+    write("-x.jsonl", BOMB)
+    answer = cli("check", ".", "--format", "jsonl")
+    command = json.loads(answer.out)["trace"].split()
+
+    assert cli(*command[1:], "--json").code == 0
 
 
 def test_the_address_of_a_finding_can_be_traced(cli: Cli, write: Write) -> None:

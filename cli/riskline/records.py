@@ -103,7 +103,8 @@ class Origin:
         if self.path == "-":
             return None
         flag = "--file " if self.by == "file" else ""
-        return f"riskline trace {flag}{shlex.quote(self.address)}"
+        address = f"./{self.address}" if self.path.startswith("-") else self.address
+        return f"riskline trace {flag}{shlex.quote(address)}"
 
 
 # --- what is judged ---------------------------------------------------------------------------------------------

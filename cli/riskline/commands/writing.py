@@ -50,6 +50,8 @@ class Writing:
             OutputError: an output cannot be written.
         """
         wanted = [parse_output(self.command, spec) for spec in self.outputs]
+        if any(path == "-" for _, path in wanted):
+            raise UsageError("--output takes a file; what goes to stdout has its format from --format")
         paths = [os.path.realpath(path) for _, path in wanted]
         if twice := next((path for path in paths if paths.count(path) > 1), None):
             raise UsageError(f"two outputs are the same file, `{twice}`")
