@@ -157,7 +157,8 @@ def _require(runtime: Any, provider: str) -> None:  # noqa: ANN401 - the library
     if provider not in PROVIDERS:
         raise ProviderError(f"no provider is named `{provider}`", hint=f"one of auto, {', '.join(PROVIDERS)}")
     if PROVIDERS[provider] not in runtime.get_available_providers():
-        hint = 'pip uninstall onnxruntime && pip install "riskline[gpu]"' if provider in _NVIDIA else "riskline doctor"
+        other = "take an ONNX Runtime that has it, or pass --provider cpu"
+        hint = 'pip uninstall onnxruntime && pip install "riskline[gpu]"' if provider in _NVIDIA else other
         raise ProviderError(f"the installed ONNX Runtime has no {provider} provider", hint=hint)
     if provider in _NVIDIA and (missing := driver_missing()):
         raise ProviderError(
