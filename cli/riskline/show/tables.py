@@ -21,8 +21,7 @@ def print_guards(manifests: Sequence[Manifest]) -> None:
     """Print a row for each guard."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("guard", "status", "roles", "trajectory", "precisions", "licence", "size"):
-        side = "right" if heading == "size" else "left"
-        table.add_column(heading, justify=side, overflow="fold", no_wrap=heading in ("guard", "size"))
+        table.add_column(heading, overflow="fold", no_wrap=heading in ("guard", "size"))
     for manifest in manifests:
         trajectories = [role for role, outputs in manifest.roles.items() if outputs.trajectory]
         table.add_row(
