@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from typing import Final
 
 import pytest
 from hypothesis import example, given
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from riskline.escape import visible, visible_lines
 
-ACTING = ("Cc", "Cf", "Cs", "Zl", "Zp")
+ACTING: Final = ("Cc", "Cf", "Cs", "Zl", "Zp")
 # Code points that no font shows, set aside for characters that would act (Default_Ignorable_Code_Point, unassigned).
 RESERVED = [0x2065, *range(0xFFF0, 0xFFF9), *range(0xE0000, 0xE0100), *range(0xE01F0, 0xE1000)]
 ANY = st.text(st.characters())  # lone surrogates as well
