@@ -74,6 +74,44 @@ def test_score_ends_in_the_documented_code(cli: Cli, write: Write, data: bytes, 
     assert cli("score", write("data.jsonl", data), *flags).code == code
 
 
+def test_a_variable_named_like_the_program_turns_no_gate_green(
+    cli: Cli, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RISKLINE_VERSION", "1")
+
+    assert cli("check", write("data.jsonl", BOMB)).code == 1
+    assert cli("--version").text.startswith("riskline ")
+
+
+def test_a_turn_that_cannot_be_judged_hides_no_unsafe_one(cli: Cli, write: Write) -> None:
+    messages = [{"role": "user", "content": "kill kill bomb"}, {"role": "assistant", "content": "ok notanumber"}]
+    path = write("data.jsonl", json.dumps({"messages": messages}).encode())
+
+    answer = cli("check", path, "--all-turns")
+
+    assert answer.code == 1
+    assert "not judged (unseen)" in answer.text
+
+
+def test_a_threshold_flag_leaves_the_other_label_of_a_role_alone(cli: Cli, write: Write) -> None:
+    write("p.toml", b"[roles.prompt]\nunsafe = 0.01\n")
+    path = write("data.jsonl", CALM)
+
+    assert cli("check", path, "--policy", "p.toml").code == 1
+    assert cli("check", path, "--policy", "p.toml", "--controversial-threshold", "0.9").code == 1
+
+
+def test_a_long_text_is_no_file_name(cli: Cli) -> None:
+    assert cli("trace", "ab " * 3000 + ":5", "-q").code == 0
+
+
+@pytest.mark.parametrize("text", ["!" * 300_000 + "x", "##" + "\u0301" * 300_000, "." * 300_000])
+def test_no_text_makes_a_pattern_slow(cli: Cli, write: Write, text: str) -> None:
+    """Each takes minutes where a pattern backtracks; the test would not end."""
+    assert cli("check", write("long.txt", text.encode())).code == 0
+    assert cli("score", "--trajectory", "segments", stdin=text.encode()).code == 0
+
+
 # --- messages ---------------------------------------------------------------------------------------------------
 
 
@@ -93,7 +131,7 @@ def test_score_ends_in_the_documented_code(cli: Cli, write: Write, data: bytes, 
         (["check", "x.txt", "--format", "yaml"], "`yaml` is no format of check; expected text or json or jsonl"),
         (["check", "x.txt", "-o", "out.yaml"], "the extension names no format of check"),
         (["check", "x.txt", "-o", "json:-"], "error: --output takes a file"),
-        (["score", "x.txt", "--key", "failure"], "error: --key failure is where records that cannot be judged say why"),
+        (["score", "x.txt", "--key", "failure"], "error: --key failure is a key that score itself writes"),
         (["check", "x.txt", "-o", "a.json", "-o", "./a.json"], "two outputs are the same file"),
         (["check", "x.txt", "-o", "none/out.json"], "error: cannot write `none/out.json`: No such file or directory\n"),
         (["check", "x.txt", "--provider", "cuda"], "provider"),

@@ -100,6 +100,14 @@ def test_an_ignored_category_is_safe(tiny: Guard) -> None:
     assert verdict.risk > 0.9  # type: ignore[union-attr]
 
 
+def test_an_ignored_category_hides_no_other(tiny: Guard) -> None:
+    text = "rude rude rude bomb bomb bomb bomb bomb"
+    (verdict,) = tiny.judge([Record.of(text)], Policy(ignore=frozenset({"Unethical Acts"})))
+
+    assert verdict.label is Label.unsafe  # type: ignore[union-attr]
+    assert verdict.category == "Violent"  # type: ignore[union-attr]
+
+
 def write(tmp_path: Path, text: str) -> str:
     path = tmp_path / "house.toml"
     path.write_text(text)

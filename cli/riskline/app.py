@@ -44,19 +44,30 @@ def exit_code(ending: Ending) -> int:
     return INCOMPLETE if ending.incomplete else CLEAN
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        sys.stdout.write(f"riskline {version('riskline')}\n")
+        raise typer.Exit
+
+
 @app.callback()
 def configure(
     context: typer.Context,
     version: Annotated[
-        bool, typer.Option("--version", help="Show the version and exit.", is_eager=True, show_envvar=False)
+        bool,
+        typer.Option(
+            "--version",
+            help="Show the version and exit.",
+            is_eager=True,
+            callback=_show_version,
+            show_envvar=False,
+            allow_from_autoenv=False,  # a variable RISKLINE_VERSION of somebody's must not turn a gate green
+        ),
     ] = False,
 ) -> None:
     """Judge text with guard models: a label, categories, and where in the text the risk rose."""
-    if version:
-        from importlib.metadata import version as installed
-
-        sys.stdout.write(f"riskline {installed('riskline')}\n")
-        raise typer.Exit
     if found := find_config(Path.cwd()):
         path, tables = found
         commands: Any = getattr(context.command, "commands", {})
@@ -121,6 +132,7 @@ guards_app.command("verify")(_ending_in_exit(guards_commands.verify))
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; expected errors are told plainly, bugs keep their traceback."""
+    _replace_closed()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a console that cannot show a character shows its number
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
@@ -133,6 +145,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
     return code if isinstance(code, int) else CLEAN
+
+
+def _replace_closed() -> None:
+    """Give a process that was started with closed streams ones that are empty and that nobody reads."""
+    sys.stdin = sys.stdin or Path(os.devnull).open(encoding="utf-8")  # noqa: SIM115 - for the whole process
+    sys.stdout = sys.stdout or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
+    sys.stderr = sys.stderr or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
 
 
 def _tell(message: str, hint: str | None) -> int:

@@ -82,10 +82,10 @@ def find(name: str) -> Bundle:
     folders = _folders()
     if base in folders:
         return _bundle(read_manifest(folders[base]), precision)
-    if (Path(name) / MANIFEST).is_file():
+    if os.path.isfile(os.path.join(name, MANIFEST)):
         return _bundle(read_manifest(Path(name)), "")
     close = difflib.get_close_matches(base, folders, n=1)
-    if os.sep in name or (Path(name).exists() and not close):
+    if os.sep in name or (os.path.exists(name) and not close):
         raise GuardError(f"`{name}` is no guard: there is no {MANIFEST} in it", hint="riskline guards")
     hint = f"did you mean `{close[0]}`?" if close else "riskline guards"
     raise GuardError(f"no guard is named `{name}`", hint=hint)

@@ -19,6 +19,13 @@ _NAMED = {"\n": "\\n", "\r": "\\r", "\t": "\\t", "\x1b": "\\x1b", "\0": "\\0"}
 # Every acting character is outside this class, so ordinary text costs one regular-expression scan.
 _SUSPECT = re.compile(r"[^\x20-\x7e\u00a1-\u00ac\u00ae-\u05ff\u3040-\ud7a3]")
 
+# A GitHub runner obeys `##[command]` anywhere in a line of a log, and `::command::` after leading white space
+# (actions/runner, ActionCommand.cs); Azure and TeamCity obey `##vso[` and `##teamcity[`. The runner compares by
+# culture, which passes over combining marks and variation selectors: hence the gaps.
+_GAP = r"[^\w\x20-\x7e\n]*"
+COMMAND = re.compile(rf"(#{_GAP})#(?={_GAP}+[A-Za-z]*+{_GAP}+\[)")  # possessive: no text makes it slow
+_LEADING = re.compile(rf"^([^\w\x21-\x7e\n]*):(?={_GAP}:)", re.MULTILINE)
+
 
 def visible(text: str) -> str:
     r"""Return `text` on one line with every acting character written as an escape such as `\x1b` or `\u202e`."""
@@ -39,3 +46,9 @@ def _escape(match: re.Match[str]) -> str:
     if code < 0x100:
         return f"\\x{code:02x}"
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def inert(text: str, hash_mark: str = r"\x23", colon: str = r"\x3a") -> str:
+    """Return lines of which no log reader takes one for a command; a markup gives its own escapes of `#` and `:`."""
+    harmless = COMMAND.sub(lambda match: match[1] + hash_mark, text)
+    return _LEADING.sub(lambda match: match[1] + colon, harmless)

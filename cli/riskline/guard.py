@@ -16,6 +16,7 @@ from riskline.records import (
     Failure,
     HeadRun,
     Judged,
+    Label,
     Logits,
     Outcome,
     Record,
@@ -114,7 +115,9 @@ class Guard:
 
     def _decide(self, conversations: list[tuple[Turn, ...]], judge: Judge) -> list[Verdict | RecordError]:
         worded = [turns for turns in conversations if not _blank(turns[-1])]
-        scored = iter(self.score(worded))
+        # One record of many turns is no reason for a larger run than any other.
+        chunks = (worded[start : start + self.batch] for start in range(0, len(worded), self.batch))
+        scored = iter([scores for chunk in chunks for scores in self.score(chunk)])
         return [
             self._empty(turns[-1], judge) if _blank(turns[-1]) else _verdict(judge, next(scored), turns[-1].text)
             for turns in conversations
@@ -168,15 +171,19 @@ def _verdict(judge: Judge, scores: Scores | RecordError, text: str) -> Verdict |
 
 
 def _outcome(record: Record, verdicts: Sequence[Verdict | RecordError]) -> Outcome:
-    """The worst turn's verdict, with the others where there are several; one turn unjudged leaves the record so."""
-    judged: list[Verdict] = []
-    for verdict in verdicts:
-        if isinstance(verdict, RecordError):
-            return Failure(verdict.code, str(verdict), record.origin, record.raw)
-        judged.append(verdict)
-    worst = max(judged, key=lambda verdict: (verdict.label, verdict.risk))
-    turns = tuple(judged) if len(judged) > 1 else ()
-    return Judged(record, replace(worst, unseen=record.unseen, turns=turns))
+    """The worst turn's verdict, with the others where there are several.
+
+    A turn that could not be judged makes the record a failure; where another is flagged, the verdict stands and the
+    record counts as not judged in part.
+    """
+    judged = [verdict for verdict in verdicts if isinstance(verdict, Verdict)]
+    errors = [verdict for verdict in verdicts if isinstance(verdict, RecordError)]
+    worst = max(judged, key=lambda verdict: (verdict.label, verdict.risk), default=None)
+    if worst is None or (errors and worst.label is Label.safe):
+        return Failure(errors[0].code, str(errors[0]), record.origin, record.raw)
+    turns = tuple(judged) if len(verdicts) > 1 else ()
+    unseen = (*record.unseen, *(f"a turn ({error.code})" for error in errors))
+    return Judged(record, replace(worst, unseen=unseen, turns=turns))
 
 
 def load(guard: str | Bundle = DEFAULT_GUARD, *, provider: str = "auto", batch: int | None = None) -> Guard:

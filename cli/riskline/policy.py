@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -18,8 +19,11 @@ from riskline.records import Label, Point, Role, Rule, Scores, Thresholds, Traje
 from riskline.trajectory import fires, level, segment_peaks, segments
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from riskline.records import Floats
 
+_NAME = re.compile(r"[A-Za-z0-9._-]+")
 Reading: TypeAlias = Literal["three", "strict", "loose"]
 """What becomes of controversial: kept as a label, read as unsafe (strict), or read as safe (loose)."""
 
@@ -125,7 +129,7 @@ def _policy(stem: str, table: Table) -> Policy:
             raise table.wrong("roles", key, "prompt or response")
         roles[cast("Role", key)] = _overrides(role)
     policy = Policy(
-        name=table.text("name") if table.has("name") else stem,
+        name=table.matching("name", _NAME, "letters, digits, `.`, `_` and `-`") if table.has("name") else _plain(stem),
         reading=cast("Reading", table.choice("reading", get_args(Reading))) if table.has("reading") else "three",
         rule=read_rule(table.table("rule")) if table.has("rule") else None,
         thresholds=_overrides(table.table("thresholds")) if table.has("thresholds") else Overrides(),
@@ -135,6 +139,11 @@ def _policy(stem: str, table: Table) -> Policy:
     )
     table.done()
     return policy
+
+
+def _plain(stem: str) -> str:
+    """A file's name as a policy's: it stands in every verdict, where nothing may act."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", stem) or "policy"
 
 
 def _overrides(table: Table) -> Overrides:
@@ -160,8 +169,12 @@ class Judge:
         rule = self.policy.rule_for(self.manifest) if scores.trajectory else Rule("final")
         at = level(risk, rule)
         kinds = dict(zip(scores.categories, scores.kinds[at].tolist(), strict=True))
-        raw, run = self._label(scores, risk, rule)
-        label = self._relabel(raw, kinds)
+        ignored = self._ignored(scores)
+        raw, run = self._label(scores, risk, rule, ignored)
+        # Where the riskiest token's kind is ignored, the run that fired says which kind it is of.
+        named = run[1] if run and ignored[at] else at
+        category = _largest(dict(zip(scores.categories, scores.kinds[named].tolist(), strict=True)))
+        label = self._relabel(raw, category)
         verdict = Verdict(
             label=label,
             risk=float(risk[at]),
@@ -174,7 +187,7 @@ class Judge:
             safe=float(scores.safe[at]),
             controversial=None if scores.controversial is None else float(scores.controversial[at]),
             unsafe=float(scores.unsafe[at]),
-            category=_largest(kinds) if label > Label.safe else None,
+            category=category if label > Label.safe else None,
             categories=kinds,
             windows=scores.windows,
             context_truncated=scores.context_truncated,
@@ -200,19 +213,28 @@ class Judge:
             empty=True,
         )
 
-    def _label(self, scores: Scores, risk: Floats, rule: Rule) -> tuple[Label, tuple[int, int] | None]:
+    def _ignored(self, scores: Scores) -> npt.NDArray[np.bool_]:
+        """Which tokens are most of all of a kind that the policy ignores, (tokens,)."""
+        if not self.policy.ignore or not scores.categories:
+            return np.zeros(len(scores.safe), bool)
+        ignored = np.array([category in self.policy.ignore for category in scores.categories])
+        return np.asarray(ignored[scores.kinds.argmax(axis=1)])
+
+    def _label(
+        self, scores: Scores, risk: Floats, rule: Rule, ignored: npt.NDArray[np.bool_]
+    ) -> tuple[Label, tuple[int, int] | None]:
         """The label before its reading, and the (onset, fired) tokens of the run that gave it."""
         limits = self.policy.limits(self.manifest, scores.role)
-        if run := fires(scores.unsafe, limits.unsafe, rule):
+        # An ignored token breaks a run but hides no other: a text may hold harm of several kinds.
+        if run := fires(np.where(ignored, -1.0, scores.unsafe), limits.unsafe, rule):
             return Label.unsafe, run
-        if scores.controversial is not None and (run := fires(risk, limits.controversial, rule)):
+        if scores.controversial is not None and (
+            run := fires(np.where(ignored, -1.0, risk), limits.controversial, rule)
+        ):
             return Label.controversial, run
         return Label.safe, None
 
-    def _relabel(self, label: Label, kinds: Mapping[str, float]) -> Label:
-        category = _largest(kinds)
-        if category in self.policy.ignore:
-            return Label.safe
+    def _relabel(self, label: Label, category: str | None) -> Label:
         if label is Label.controversial:
             if self.policy.reading == "strict" or category in self.policy.escalate:
                 return Label.unsafe

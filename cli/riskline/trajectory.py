@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 # A segment ends after a line feed, or after a sentence's final marks; marks that also stand inside numbers and names
 # need white space behind them, those of scripts without spaces do not.
-_SEGMENT_END = re.compile(r"\n+|[.!?…؟۔।॥]+[\"'”’»)\]]*\s+|[。！？｡．]+[”’」』）]*\s*")
+_SEGMENT_END = re.compile(r"\n+|(?<![.!?…؟۔।॥])[.!?…؟۔।॥]++[\"'”’»)\]]*+\s+|[。！？｡．]+[”’」』）]*\s*")
 
 
 def fires(series: Floats, threshold: float, rule: Rule) -> tuple[int, int] | None:

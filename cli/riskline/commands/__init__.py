@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 
-from riskline.escape import visible
+from riskline.escape import inert, visible
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,5 +22,5 @@ class Ending:
 
 def note(message: str) -> None:
     """Write one harmless line to stderr."""
-    sys.stderr.write(visible(message) + "\n")
+    sys.stderr.write(inert(visible(message)) + "\n")
     sys.stderr.flush()

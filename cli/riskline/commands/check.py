@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import ExitStack
 from typing import Annotated
 
@@ -74,7 +75,9 @@ def check(
     loaded, judge = judging.load()
     with ExitStack() as stack:
         sinks = writing.open(stack, telling, judge)
-        run = Run(loaded, judge, telling, sinks, progress=telling.on_terminal)
+        run = Run(
+            loaded, judge, telling, sinks, progress=telling.on_terminal and not (sys.stdout.isatty() and not output)
+        )
         summary = run.over(items)
     if run_info:
         write_run_info(run_info, loaded, judge, summary)

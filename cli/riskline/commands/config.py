@@ -24,9 +24,18 @@ def find_config(start: Path) -> tuple[Path, dict[str, Any]] | None:
         if own.is_file():
             return own, _load(own)
         project = folder / "pyproject.toml"
-        if project.is_file() and (table := _load(project).get("tool", {}).get("riskline")) is not None:
+        if project.is_file() and (table := _own(project)) is not None:
             return project, table
     return None
+
+
+def _own(project: Path) -> dict[str, Any] | None:
+    """The table tool.riskline of a pyproject.toml, if it has one."""
+    tool = _load(project).get("tool", {})
+    table = tool.get("riskline") if isinstance(tool, dict) else None
+    if table is not None and not isinstance(table, dict):
+        raise ConfigurationError(f"{project}: `tool.riskline` is {table!r}; expected a table")
+    return table
 
 
 def _load(path: Path) -> dict[str, Any]:
@@ -34,7 +43,7 @@ def _load(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigurationError(f"cannot read `{path}`: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # TOML and UTF-8 errors are ValueErrors
         raise ConfigurationError(f"`{path}` is not TOML: {error}") from error
 
 

@@ -92,7 +92,7 @@ def _verify_goldens(bundle: Bundle, provider: str) -> bool:
     for golden in read_goldens(manifest.folder / "golden.jsonl"):
         difference, flipped = compare(guard, golden)
         worst, count, flips = max(worst, difference), count + 1, flips + flipped
-    good = worst <= manifest.golden_tolerance and not flips
+    good = count > 0 and worst <= manifest.golden_tolerance and not flips
     said = "as the reference" if good else "NOT as the reference"
     sys.stdout.write(
         f"{manifest.id}: {count} golden texts, largest difference of a probability {worst:.4f} "

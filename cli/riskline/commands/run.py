@@ -19,7 +19,7 @@ from riskline.records import Chosen, Item, Label, Result, Skip, Summary, Traject
 
 if TYPE_CHECKING:
     from riskline.guard import Guard
-    from riskline.policy import Judge, Policy
+    from riskline.policy import Judge, Overrides, Policy
     from riskline.sinks import Sink
 
 
@@ -42,11 +42,9 @@ class Judging:
         flags = Overrides(self.unsafe, self.controversial)
         if flags == Overrides():
             return policy
-        merged = Overrides(
-            policy.thresholds.unsafe if flags.unsafe is None else flags.unsafe,
-            policy.thresholds.controversial if flags.controversial is None else flags.controversial,
-        )
-        return replace(policy, thresholds=merged, roles={})
+        merged = _flags_over(flags, policy.thresholds)
+        roles = {role: _flags_over(flags, overrides) for role, overrides in policy.roles.items()}
+        return replace(policy, thresholds=merged, roles=roles)
 
     def load(self) -> tuple[Guard, Judge]:
         """Load the guard and bind the policy to it."""
@@ -58,6 +56,15 @@ class Judging:
         guard = load(self.guard, provider=self.provider)
         policy.check(guard.manifest)
         return guard, Judge(guard.manifest, policy, self.trajectory)
+
+
+def _flags_over(flags: Overrides, set_: Overrides) -> Overrides:
+    """What a flag gives, else what the policy sets; a flag for one label leaves the other's threshold alone."""
+    return replace(
+        set_,
+        unsafe=set_.unsafe if flags.unsafe is None else flags.unsafe,
+        controversial=set_.controversial if flags.controversial is None else flags.controversial,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +96,10 @@ class Telling:
 
 def redaction(redact: bool, key: str | None) -> Redaction | None:
     """Return how texts are named when they may not be shown."""
+    if key == "":
+        raise UsageError(
+            "--redact-key is empty, so that anybody could undo the hashes", hint="leave it out for a fresh key"
+        )
     if not redact:
         if key is not None:
             raise UsageError("--redact-key says how to redact, but --redact is not given", hint="add --redact")

@@ -70,8 +70,8 @@ def score(
     """
     if redact and not only_verdict:
         raise UsageError("--redact would leave the records' own text in the output", hint="add --only-verdict")
-    if key == "failure":
-        raise UsageError("--key failure is where records that cannot be judged say why", hint="--key verdict")
+    if key in ("failure", "line", "text", "path", "id"):
+        raise UsageError(f"--key {key} is a key that score itself writes", hint="--key verdict")
     if not inputs and sys.stdin.isatty():
         raise UsageError("nothing to score: no INPUT, and stdin is a terminal", hint="riskline score data.jsonl")
     reading = Reading(

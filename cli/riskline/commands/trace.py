@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -75,7 +76,7 @@ def _record(text: str | None, file: str | None, reading: Reading, telling: Telli
     if file is None and text is not None and _is_address(text):
         telling.note(f"tracing the record at {text}; a text that looks like an address goes in by stdin")
         file = text
-    elif text is not None and len(text) < _LONGEST_NAME and "\0" not in text and Path(text).is_file():
+    elif text is not None and len(text) < _LONGEST_NAME and "\0" not in text and os.path.isfile(text):
         telling.note(f"tracing these words; --file {text} traces the file of that name")
     if file is not None:
         record = find_record(file, reading.options())
@@ -92,10 +93,10 @@ def _is_address(text: str) -> bool:
     if len(text) > _LONGEST_NAME or "\n" in text or "\0" in text:
         return False
     name, colon, line = text.rpartition(":")
-    if colon and line.isdigit() and Path(name).is_file():
+    if colon and line.isdigit() and os.path.isfile(name):
         return True
     name, hash_sign, _ = text.rpartition("#")
-    return bool(hash_sign) and Path(name).is_file()
+    return bool(hash_sign) and os.path.isfile(name)
 
 
 def _stdin_text() -> str:

@@ -50,6 +50,7 @@ def scores(outputs: Outputs, role: Role, encoded: Encoded, logits: Logits, windo
         categories=outputs.categories,
         offsets=encoded.offsets,
         role=role,
+        trajectory=outputs.trajectory,
         windows=windows,
         context_truncated=encoded.context_truncated,
     )

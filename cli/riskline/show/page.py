@@ -134,7 +134,7 @@ def _slider(name: str, words: str, value: float) -> str:
     kind = "c" if name == "controversial" else "u"
     return (
         f'<label class="{kind}">{words} <output id="o-{name}">{value:.2f}</output>'
-        f'<input id="t-{name}" type="range" min="0.01" max="1" step="0.01" value="{value:.2f}" disabled></label>'
+        f'<input id="t-{name}" type="range" min="0" max="1" step="any" value="{value}" disabled></label>'
     )
 
 

@@ -14,7 +14,7 @@ from riskline.manifest import Manifest
 
 
 def _console() -> Console:
-    return Console(file=sys.stdout, no_color="NO_COLOR" in os.environ, highlight=False)
+    return Console(file=sys.stdout, no_color="NO_COLOR" in os.environ, highlight=False, markup=False, emoji=False)
 
 
 def print_guards(manifests: Sequence[Manifest]) -> None:

@@ -8,11 +8,11 @@ import tempfile
 from typing import BinaryIO
 from xml.sax.saxutils import escape, quoteattr
 
-from riskline.escape import visible
+from riskline.escape import inert, visible
 from riskline.finding import Finding, find
 from riskline.records import Failure, Outcome, Summary
 from riskline.sinks import SinkOptions
-from riskline.sinks.plain import inert, unseen_parts
+from riskline.sinks.plain import unseen_parts
 
 _NO_XML = re.compile("[\ufffe\uffff]")
 

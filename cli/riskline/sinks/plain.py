@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 import orjson
 
-from riskline.escape import visible
+from riskline.escape import COMMAND, visible
 from riskline.finding import Finding, Redaction, find
 from riskline.records import Failure, Outcome, Summary
 from riskline.sinks import SinkOptions
 
-# A GitHub runner obeys `##[command]` anywhere in a line of a log, and `::command::` after leading white space
-# (actions/runner, ActionCommand.cs); Azure and TeamCity obey `##vso[` and `##teamcity[`. The runner compares by
-# culture, which passes over combining marks and variation selectors: hence the gaps.
-_GAP = r"[^\w\x20-\x7e\n]*"
-_COMMAND = re.compile(rf"(#{_GAP})#(?={_GAP}[A-Za-z]*{_GAP}\[)")
-_LEADING = re.compile(rf"^([^\w\x21-\x7e\n]*):(?={_GAP}:)", re.MULTILINE)
-
 _PARTS = frozenset({"image", "audio", "file"})
-
-
-def inert(text: str, hash_mark: str = r"\x23", colon: str = r"\x3a") -> str:
-    """Return lines of which no log reader takes one for a command; a markup gives its own escapes of `#` and `:`."""
-    harmless = _COMMAND.sub(lambda match: match[1] + hash_mark, text)
-    return _LEADING.sub(lambda match: match[1] + colon, harmless)
 
 
 def dumps(value: object) -> bytes:
@@ -33,7 +19,7 @@ def dumps(value: object) -> bytes:
     text = orjson.dumps(value).decode()
     if visible(text) != text:
         text = text.translate({ord(mark): _escaped(mark) for mark in set(text) if visible(mark) != mark})
-    return _COMMAND.sub(r"\1\\u0023", text).encode()
+    return COMMAND.sub(r"\1\\u0023", text).encode()
 
 
 def _escaped(character: str) -> str:

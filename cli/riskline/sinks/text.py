@@ -5,11 +5,11 @@ from __future__ import annotations
 import unicodedata
 from typing import BinaryIO
 
-from riskline.escape import visible
+from riskline.escape import inert, visible
 from riskline.finding import Finding, find
 from riskline.records import Failure, Origin, Outcome, Summary
 from riskline.sinks import SinkOptions
-from riskline.sinks.plain import inert, unseen_parts
+from riskline.sinks.plain import unseen_parts
 
 _STYLES = {"unsafe": "1;31", "controversial": "1;33", "not judged": "1;35", "dim": "2", "place": "1"}
 _INDENT = "    "
