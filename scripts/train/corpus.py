@@ -87,4 +87,4 @@ def weights(rows: list[Row], shares: dict[str, float], safe: float, trust: dict[
 
 
 def _powered(groups: Counter[tuple[str, int, str, str]], key: tuple[str, int, str, str]) -> float:
-    return sum(count**0.75 for other, count in groups.items() if other[:3] == key[:3])
+    return sum(float(count**0.75) for other, count in groups.items() if other[:3] == key[:3])

@@ -116,7 +116,7 @@ def _f1(gold: NDArray[np.bool_], said: NDArray[np.bool_]) -> float | None:
 
 
 def table(rows: list[Scored], limits: tuple[float, float], trained: set[str]) -> list[dict[str, object]]:
-    """Return a line a source and role, unseen sources first, then a mean line for each part."""
+    """Return a line a source and role, unseen sources first."""
     groups: dict[tuple[str, str], list[Scored]] = defaultdict(list)
     for row in rows:
         groups[row.source, row.kind].append(row)

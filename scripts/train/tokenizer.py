@@ -24,15 +24,15 @@ def sample(data: Path, seed: int, budget: int = 45_000_000) -> list[str]:
             texts[row.lang].append(row.prompt[:2000])
     sizes = {lang: sum(map(len, rows)) for lang, rows in texts.items()}
     total = sum(size**0.6 for size in sizes.values())
-    rng, out = random.Random(seed), []
+    rng, out = random.Random(seed), list[str]()
     for lang, rows in sorted(texts.items()):
         left = budget * sizes[lang] ** 0.6 / total
         rng.shuffle(rows)
-        for row in rows:
+        for text in rows:
             if left <= 0:
                 break
-            out.append(row)
-            left -= len(row)
+            out.append(text)
+            left -= len(text)
     return out
 
 
