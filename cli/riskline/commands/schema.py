@@ -18,9 +18,10 @@ class Schema(enum.StrEnum):
     verdict = "verdict"
     policy = "policy"
     manifest = "manifest"
+    eval = "eval"
 
 
 def schema(name: Annotated[Schema, typer.Argument(help="What to describe.")] = Schema.verdict) -> Ending:
-    """Write the JSON Schema (2020-12) of the verdict record, a policy file or a guard's manifest."""
+    """Write the JSON Schema (2020-12) of the verdict record, a policy file, a guard's manifest or eval's report."""
     sys.stdout.write((files("riskline") / "schemas" / f"{name.value}.json").read_text(encoding="utf-8"))
     return Ending()
