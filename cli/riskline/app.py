@@ -18,6 +18,7 @@ from riskline.commands import guards as guards_commands
 from riskline.commands.check import check
 from riskline.commands.config import defaults, find_config
 from riskline.commands.doctor import doctor
+from riskline.commands.evaluate import evaluate
 from riskline.commands.schema import schema
 from riskline.commands.score import score
 from riskline.commands.trace import trace
@@ -74,7 +75,7 @@ def configure(
         known = {
             name: {param.name for param in command.params} - {"help"}
             for name, command in commands.items()
-            if name in ("check", "score", "trace")
+            if name in ("check", "score", "eval", "trace")
         }
         context.default_map = defaults(path, tables, known)
         if context.invoked_subcommand in known:
@@ -114,6 +115,7 @@ def _silence_stdout() -> int:
 
 for _command in (check, score, trace, doctor, schema):
     app.command()(_ending_in_exit(_command))
+app.command("eval")(_ending_in_exit(evaluate))
 
 guards_app = typer.Typer(invoke_without_command=True, help="The catalog of guards and their bundles.")
 app.add_typer(guards_app, name="guards")

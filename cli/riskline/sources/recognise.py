@@ -97,16 +97,16 @@ def _named(value: Object, options: SourceOptions, place_at: PlaceAt) -> Conversa
         return _Reader(options, place_at).messages(*_required(value, options.messages_field))
     if options.text_field:
         return _bare(*_required(value, options.text_field), options, place_at)
-    response, response_path = _lookup(value, options.response_field or "response")
+    response, response_path = lookup(value, options.response_field or "response")
     if options.prompt_field:
         return _pair(*_required(value, options.prompt_field), response, response_path, options, place_at)
-    prompt, prompt_path = _lookup(value, "prompt")
+    prompt, prompt_path = lookup(value, "prompt")
     if prompt is None and response is None:
         _required(value, options.response_field or "response")
     return _pair(prompt, prompt_path, response, response_path, options, place_at)
 
 
-def _lookup(value: Object, field: str) -> tuple[object, Path]:
+def lookup(value: Object, field: str) -> tuple[object, Path]:
     """Return what stands at a dotted field, and its path; a key that has the dots in its name comes first."""
     if field in value:
         return value[field], (field,)
@@ -125,7 +125,7 @@ def _lookup(value: Object, field: str) -> tuple[object, Path]:
 
 
 def _required(value: Object, field: str) -> tuple[object, Path]:
-    found, path = _lookup(value, field)
+    found, path = lookup(value, field)
     if found is None:
         raise RecordError("missing-field", f"the record has {_keys(value)}; expected `{visible(field)}`")
     return found, path
