@@ -1,6 +1,9 @@
 """A checkpoint becomes models/riskline-mini: graph, manifest, golden texts from PyTorch, and the proof of all three.
 
-python scripts/train/bundle.py --config scripts/train/mini.toml --checkpoint RUN/last.pt --tokenizer RUN/tokenizer.json
+python scripts/train/bundle.py --config scripts/train/mini.toml --checkpoint RUN/last.pt --tokenizer RUN/tokenizer.json \
+    [--found RUN/found.json]
+
+`found` holds the temperatures and thresholds that evaluate.py found; without it they are 1 and 0.5.
 """
 
 from __future__ import annotations
@@ -27,7 +30,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 ROOT = Path(__file__).parents[2]
-FILES = ("model.onnx", "tokenizer.json", "golden.jsonl", "LICENSE")
+FILES = ("model.onnx", "tokenizer.json", "golden.jsonl", "LICENSE", "NOTICE")
 LAW = 1e-3
 """The largest difference of a probability that what follows a token, or its neighbours, may make."""
 
@@ -44,7 +47,7 @@ class Reference:
     def load(cls, checkpoint: Path, tokenizer: Path, shape: Shape) -> Reference:
         """Return the reference in fp32; text is encoded without tags, so that it cannot spell one."""
         model = Mini(shape)
-        model.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True)["model"])
+        model.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True)["mean"])
         document = json.loads(tokenizer.read_text(encoding="utf-8"))
         words = Tokenizer.from_str(json.dumps({**document, "added_tokens": []}))
         return cls(model.eval(), Tokenizer.from_file(str(tokenizer)), words)
@@ -205,7 +208,7 @@ category_scores = "single"
 trajectory = true
 """
     text += f"\n[cache]\nlayers = {shape.layers}\nheads = {shape.heads}\nhead_dim = {shape.head_dim}\n"
-    text += '\n[graphs.fp16]\nfile = "model.onnx"\n'
+    text += '\n[graphs.int8]\nfile = "model.onnx"\n'
     for name in FILES:
         data = (folder / name).read_bytes()
         text += f'\n[files."{name}"]\nsize = {len(data)}\nsha256 = "{hashlib.sha256(data).hexdigest()}"\n'
@@ -227,12 +230,13 @@ def build(config: dict[str, Any], reference: Reference, tokenizer: Path, folder:
     shape = Shape(**config["shape"])
     reference.model.load_state_dict(calibrated(reference.model.state_dict(), config))
     folder.mkdir(parents=True, exist_ok=True)
-    model = assemble(dict(reference.model.state_dict()), shape, "fp16", longest=2 * config["width"])
+    model = assemble(dict(reference.model.state_dict()), shape, "int8")
     (folder / "model.onnx").write_bytes(model.SerializeToString())
     document = json.loads(tokenizer.read_text(encoding="utf-8"))
     (folder / "tokenizer.json").write_text(json.dumps(document, ensure_ascii=False, separators=(",", ":")), "utf-8")
     (folder / "golden.jsonl").write_text(goldens(reference), encoding="utf-8")
     shutil.copy(ROOT / "LICENSE", folder / "LICENSE")
+    shutil.copy(Path(__file__).parent / "NOTICE", folder / "NOTICE")
     (folder / "guard.toml").write_text(manifest(config, shape, folder), encoding="utf-8")
     return Runtime(folder / "model.onnx", shape)
 
@@ -243,10 +247,13 @@ def main() -> None:
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--checkpoint", type=Path, required=True)
     parser.add_argument("--tokenizer", type=Path, required=True)
+    parser.add_argument("--found", type=Path)
     parser.add_argument("--out", type=Path, default=ROOT / "models" / "riskline-mini")
     args = parser.parse_args()
     torch.set_num_threads(1)
     config = tomllib.loads(args.config.read_text())
+    if args.found:
+        config["bundle"] |= json.loads(args.found.read_text())
     reference = Reference.load(args.checkpoint, args.tokenizer, Shape(**config["shape"]))
     runtime = build(config, reference, args.tokenizer, args.out)
     worst = prove(reference, runtime, config["width"])

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import gzip
-from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import orjson
@@ -65,26 +65,63 @@ def _row(source: str, value: dict[str, object]) -> Row:
     )
 
 
-def weights(rows: list[Row], shares: dict[str, float], safe: float, trust: dict[str, float]) -> list[float]:
+def key(text: str) -> str:
+    """Return what two texts share that differ only in case, spaces and punctuation."""
+    return "".join(character for character in text.lower() if character.isalnum())
+
+
+def unseen_texts(data: Path) -> set[str]:
+    """Return the keys of every text of the sources that are for development only, and of the prompts before them.
+
+    A prompt that training replies answer as well (the instructions of alpaca_eval) belongs to both.
+    """
+    trained = {path.name for path in (data / "train").glob("*.jsonl.gz")}
+    rows = [row for row in read_rows(data / "dev", licence=None) if f"{row.source}.jsonl.gz" not in trained]
+    shared = {key(row.prompt) for row in read_rows(data / "train") if row.prompt}
+    return {key(row.text) for row in rows} | ({key(row.prompt) for row in rows if row.prompt} - shared)
+
+
+def training_rows(data: Path, made: Iterable[Row] = ()) -> list[Row]:
+    """Return the rows to train on: the corpus, instructions that were answered harmlessly, and `made`.
+
+    A row whose text stands in a source that is for development only is left out.
+    """
+    unseen = unseen_texts(data)
+    rows = list(read_rows(data / "train"))
+    rows += instructions(rows)
+    return [row for row in [*rows, *made] if len(text := key(row.text)) < 8 or text not in unseen]
+
+
+def instructions(rows: list[Row]) -> list[Row]:
+    """Return the instructions of alpaca_eval, which stand there as the prompts of replies, as safe prompts."""
+    found = {row.prompt: row for row in rows if row.source == "alpaca_eval_responses" and row.prompt and not row.label}
+    return [
+        replace(row, source="alpaca_eval_instructions", kind="prompt", role="prompt", prompt=None, text=prompt)
+        for prompt, row in found.items()
+    ]
+
+
+def weights(rows: list[Row], shares: dict[str, float], safe: dict[str, float], trust: dict[str, float]) -> list[float]:
     """Return how often each row is drawn, summing to 1.
 
-    `shares` splits by kind, `safe` is the safe share within each; languages count by the square root of their rows,
-    and a source's rows by its trust (1 unless named). Within a
-    language, sources count by the power 0.75 of their rows, so that no large one drowns the others.
+    `shares` splits by kind, `safe` is the safe share within each. Within a kind and label a source counts by the square
+    root of its rows times its trust (1 unless named), and within a source so does a language: no large source and no
+    large language drowns the others.
     """
-    groups = Counter((row.kind, row.label, row.lang, row.source) for row in rows)
-    mass: dict[tuple[str, int, str, str], float] = {}
-    for key, count in groups.items():
-        by_language = sum(c for (k, label, lang, _), c in groups.items() if (k, label, lang) == key[:3])
-        mass[key] = by_language**0.5 * count**0.75 * trust.get(key[3], 1.0) / _powered(groups, key)
-    totals: Counter[tuple[str, bool]] = Counter()
+    counts = Counter((row.kind, row.label, row.source, row.lang) for row in rows)
+    sources: Counter[tuple[str, int, str]] = Counter()
+    spread: defaultdict[tuple[str, int, str], float] = defaultdict(float)
+    for (*group, _), count in counts.items():
+        sources[tuple(group)] += count  # type: ignore[index]
+        spread[tuple(group)] += count**0.5  # type: ignore[index]
+    mass = {
+        place: sources[place[:3]] ** 0.5 * trust.get(place[2], 1.0) * count**0.5 / spread[place[:3]]
+        for place, count in counts.items()
+    }
+    totals: defaultdict[tuple[str, bool], float] = defaultdict(float)
     for (kind, label, _, _), value in mass.items():
-        totals[kind, label == 0] += value  # type: ignore[assignment]
-    for key in mass:
-        share = shares[key[0]] * (safe if key[1] == 0 else 1 - safe)
-        mass[key] *= share / totals[key[0], key[1] == 0]
-    return [mass[key] / groups[key] for row in rows for key in [(row.kind, row.label, row.lang, row.source)]]
-
-
-def _powered(groups: Counter[tuple[str, int, str, str]], key: tuple[str, int, str, str]) -> float:
-    return sum(float(count**0.75) for other, count in groups.items() if other[:3] == key[:3])
+        totals[kind, label == 0] += value
+    for place in mass:
+        share = shares[place[0]] * (safe[place[0]] if place[1] == 0 else 1 - safe[place[0]])
+        mass[place] *= share / totals[place[0], place[1] == 0]
+    return [mass[place] / counts[place] for row in rows for place in [(row.kind, row.label, row.source, row.lang)]]

@@ -67,9 +67,7 @@ def samples(data: Path, seed: int) -> dict[str, list[Conversation]]:
     groups: dict[str, list[Conversation]] = {}
     for kind in ("prompt", "response", "comment"):
         of_kind = [row for row in rows if row.kind == kind]
-        groups[f"development {kind}s"] = [
-            conversation(row) for row in rng.sample(of_kind, min(TEXTS, len(of_kind)))
-        ]
+        groups[f"development {kind}s"] = [conversation(row) for row in rng.sample(of_kind, min(TEXTS, len(of_kind)))]
     groups["random characters"] = [(("prompt", noise(rng)),) for _ in range(TEXTS // 4)]
     return groups
 

@@ -1,8 +1,10 @@
-"""Judge the development rows with a bundle and print its figures by source, unseen sources apart; find thresholds.
+"""Judge the development rows with a bundle and print its figures by source, unseen sources apart; calibrate it.
 
-python scripts/train/evaluate.py --data CORPUS [--guard models/riskline-mini] [--thresholds] [--json FILE]
+python scripts/train/evaluate.py --data CORPUS [--config scripts/train/mini.toml] [--guard models/riskline-mini]
+    [--calibrate | --thresholds] [--json FILE]
 
-A source is unseen where none of its rows were trained on. strict counts controversial as unsafe, loose as safe, in the
+A source is unseen where none of its rows were trained on; of one that the configuration held out, rows of the training
+folder are judged too. strict counts controversial as unsafe, loose as safe, in the
 gold labels and in the verdicts alike. Recall is the share of gold unsafe rows that are flagged unsafe, false positives
 the share of gold safe rows that are; AUROC ranks gold unsafe over gold safe by the level of P(unsafe).
 """
@@ -11,11 +13,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import tomllib
 from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 
 import numpy as np
 from corpus import LABELS, Row, read_rows
@@ -29,8 +33,10 @@ from riskline.trajectory import level
 
 SAFE, UNSAFE, CONTROVERSIAL = (LABELS.index(name) for name in ("safe", "unsafe", "controversial"))
 RULE = Rule("hold", 2)
-ALLOWED = {"unsafe": 0.05, "controversial": 0.10}
+ALLOWED = {"unsafe": 0.02, "controversial": 0.05}
 """The share of safe in-distribution prompts and responses that the default thresholds may flag, mean over sources."""
+HELD_OUT = 3_000
+"""Rows of the training folder judged of sources that were held out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +49,7 @@ class Scored:
     gold: int
     unsafe: float
     risk: float
+    last: tuple[float, float, float]  # P(safe, unsafe, controversial) at the end
 
 
 def score(guard: Guard, row: Row) -> Scored | None:
@@ -55,13 +62,40 @@ def score(guard: Guard, row: Row) -> Scored | None:
         raise result
     risk = np.round(1 - result.safe, 4)
     unsafe = float(result.unsafe[level(result.unsafe, RULE)])
-    return Scored(row.source, row.kind, row.lang, row.label, unsafe, float(risk[level(risk, RULE)]))
+    rest = np.maximum(1 - result.safe - result.unsafe, 0)
+    last = (float(result.safe[-1]), float(result.unsafe[-1]), float(rest[-1]))
+    return Scored(row.source, row.kind, row.lang, row.label, unsafe, float(risk[level(risk, RULE)]), last)
 
 
 def scored(guard: Guard, rows: Iterator[Row], workers: int) -> list[Scored]:
     """Return every row scored, in order."""
     with ThreadPoolExecutor(workers) as pool:
         return [result for result in pool.map(lambda row: score(guard, row), rows) if result]
+
+
+def temperatures(rows: list[Scored]) -> dict[str, float]:
+    """Return what the logits of each role are to be divided by: the least entropy of in-distribution labels at the end.
+
+    Sources count alike, as in `thresholds`.
+    """
+    found = {}
+    for role, kinds in (("prompt", ("prompt", "comment")), ("response", ("response",))):
+        chosen = [row for row in rows if row.kind in kinds]
+        counts = defaultdict[str, int](int)
+        for row in chosen:
+            counts[row.source] += 1
+        logits = np.log(np.maximum(np.array([row.last for row in chosen]), 1e-4))
+        gold = np.array([row.gold for row in chosen])
+        share = np.array([1 / counts[row.source] for row in chosen])
+        steps = np.arange(0.5, 3.01, 0.05)
+        costs = [_entropy(logits / step, gold, share) for step in steps]
+        found[role] = float(round(steps[int(np.argmin(costs))], 2))
+    return found
+
+
+def _entropy(logits: NDArray[np.float64], gold: NDArray[np.int64], share: NDArray[np.float64]) -> float:
+    total = np.log(np.exp(logits).sum(axis=1))
+    return float(((total - logits[np.arange(len(gold)), gold]) * share).sum() / share.sum())
 
 
 def thresholds(rows: list[Scored]) -> dict[str, float]:
@@ -140,15 +174,21 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--guard", default="models/riskline-mini")
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--config", type=Path, default=Path(__file__).parent / "mini.toml")
+    parser.add_argument("--calibrate", action="store_true", help="print the temperatures of the heads")
     parser.add_argument("--thresholds", action="store_true", help="print the thresholds that the stated rule gives")
     parser.add_argument("--json", type=Path, help="write the figures here as well")
     args = parser.parse_args()
     guard = load(args.guard, provider="cpu")
-    trained = {path.name.removesuffix(".jsonl.gz") for path in (args.data / "train").glob("*.jsonl.gz")}
+    held_out = set(tomllib.loads(args.config.read_text())["held_out"])
+    trained = {path.name.removesuffix(".jsonl.gz") for path in (args.data / "train").glob("*.jsonl.gz")} - held_out
     dev = list(read_rows(args.data / "dev", licence=None))
-    if args.thresholds:
-        print(json.dumps(thresholds(scored(guard, iter(r for r in dev if r.source in trained), args.workers))))
+    if args.thresholds or args.calibrate:
+        known = scored(guard, iter(row for row in dev if row.source in trained), args.workers)
+        print(json.dumps(temperatures(known) if args.calibrate else thresholds(known)))
         return
+    whole = [row for row in read_rows(args.data / "train") if row.source in held_out]
+    dev += Random(0).sample(whole, min(HELD_OUT, len(whole)))
     limits = (guard.manifest.thresholds.unsafe, guard.manifest.thresholds.controversial)
     lines = table(scored(guard, iter(dev), args.workers), limits, trained)
     print(show(lines))

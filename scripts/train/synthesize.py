@@ -1,0 +1,196 @@
+"""Make training rows from the word lists in synthesis/: prompts by grammar, their replies, and harmless files.
+
+The corpus has harmful prompts almost only in three languages, and few harmless ones that sound dangerous. A list has
+goals by category, harmful and look-alike, in a form that fits every frame of its language; goals, slots and frames are
+drawn freely, so that surface and label do not go together.
+
+python scripts/train/synthesize.py [--rows 20] prints some.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import re
+import sysconfig
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from corpus import CATEGORIES, LABELS, Row
+
+FOLDER = Path(__file__).parent / "synthesis"
+SAFE, UNSAFE, CONTROVERSIAL = (LABELS.index(label) for label in ("safe", "unsafe", "controversial"))
+JAILBREAK = CATEGORIES.index("Jailbreak")
+SLOT = re.compile(r"\{(\w+)\}")
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A request that was drawn: the goal alone, if it has one, the whole text, its label and categories."""
+
+    goal: str | None
+    text: str
+    label: int
+    categories: tuple[int, ...]
+
+
+class Language:
+    """The lists of one language, and what can be drawn from them."""
+
+    def __init__(self, path: Path, english: Language | None = None) -> None:
+        lists: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+        self.name: str = lists["language"]
+        self.frames: list[str] = lists["frames"]["any"]
+        self.slots: dict[str, list[str]] = lists.get("slots", {})
+        self.unsafe: dict[str, list[str]] = lists["unsafe"]
+        self.look_alike: dict[str, list[str]] = lists["look_alike"]
+        self.safe: dict[str, list[str]] = lists["safe"]
+        self.requests: dict[str, list[str]] = lists["requests"]
+        self.replies: dict[str, list[str]] = lists["responses"]
+        self.english = english
+
+    def _filled(self, pattern: str, rng: random.Random) -> str:
+        return SLOT.sub(lambda match: rng.choice(self.slots[match[1]]) if match[1] in self.slots else match[0], pattern)
+
+    def _framed(self, goal: str, rng: random.Random) -> str:
+        dice = rng.random()
+        if dice < 0.08:
+            return goal
+        # Where two languages mix, the frame is of one and the goal of the other.
+        frames = self.english.frames if self.english and dice < 0.14 else self.frames
+        return rng.choice(frames).replace("{goal}", goal)
+
+    def harmful(self, rng: random.Random) -> Ask:
+        """Draw a harmful request of any category."""
+        category = rng.choice(list(self.unsafe))
+        number = CATEGORIES.index(category)
+        whole = self.requests.get(category)
+        if whole and rng.random() < 0.12:
+            return Ask(None, self._filled(rng.choice(whole), rng), UNSAFE, (number,))
+        goal = self._filled(rng.choice(self.unsafe[category]), rng)
+        return Ask(goal, self._framed(goal, rng), UNSAFE, (number,))
+
+    def harmless(self, rng: random.Random) -> Ask:
+        """Draw a harmless request: one that looks like a harmful one more often than not."""
+        dice = rng.random()
+        if dice < 0.15:
+            return Ask(None, self._filled(rng.choice(self.safe["requests"]), rng), SAFE, ())
+        patterns = self.look_alike[rng.choice(list(self.look_alike))] if dice < 0.65 else self.safe["goals"]
+        goal = self._filled(rng.choice(patterns), rng)
+        return Ask(goal, self._framed(goal, rng), SAFE, ())
+
+    def reply(self, ask: Ask, rng: random.Random, *, refuse: bool) -> str:
+        """Return a reply to a request: a refusal, or an answer that says nothing."""
+        texts = self.replies["refuse" if refuse else "comply"]
+        whole = texts if ask.goal else [text for text in texts if "{goal}" not in text] or texts
+        return rng.choice(whole).replace("{goal}", ask.goal or "…")
+
+
+def languages() -> list[Language]:
+    """Return every language that has a list, English first."""
+    english = Language(FOLDER / "en.toml")
+    others = [path for path in sorted(FOLDER.glob("??.toml")) if path.stem != "en"]
+    return [english, *(Language(path, english) for path in others)]
+
+
+def rows(seed: int, english: int = 24_000, other: int = 6_000) -> Iterator[Row]:
+    """Yield the synthetic rows: prompts and replies of every language, harmless code and documentation."""
+    rng = random.Random(seed)
+    wrappers: dict[str, list[str]] = tomllib.loads((FOLDER / "wrappers.toml").read_text(encoding="utf-8"))
+    seen: set[tuple[str | None, str]] = set()
+    for language in languages():
+        for index in range(english if language.name == "en" else other):
+            ask = language.harmful(rng) if rng.random() < 0.5 else language.harmless(rng)
+            row = _answered(language, ask, rng) if index % 4 == 3 else _asked(language, ask, rng, wrappers)
+            if (row.prompt, row.text) not in seen:
+                seen.add((row.prompt, row.text))
+                yield row
+    yield from files(rng)
+
+
+def _row(language: str, ask: Ask, prompt: str | None = None) -> Row:
+    role = "prompt" if prompt is None else "response"
+    return Row(f"synthesis_{role}s", language, role, role, prompt, ask.text, ask.label, ask.categories, ())
+
+
+def _asked(language: Language, ask: Ask, rng: random.Random, wrappers: dict[str, list[str]]) -> Row:
+    dice = rng.random()
+    if dice < 0.10:
+        ask = Ask(ask.goal, rng.choice(wrappers["neutral"]).replace("{text}", ask.text), ask.label, ask.categories)
+    elif dice < 0.13:
+        text = rng.choice(wrappers["jailbreak"]).replace("{text}", ask.text)
+        categories = (*ask.categories, JAILBREAK) if JAILBREAK not in ask.categories else ask.categories
+        ask = Ask(ask.goal, text, UNSAFE if ask.label else CONTROVERSIAL, categories)
+    return _row(language.name, ask)
+
+
+def _answered(language: Language, ask: Ask, rng: random.Random) -> Row:
+    # Jailbreak is not a kind of reply: such requests are refused.
+    refuse = JAILBREAK in ask.categories or rng.random() < (0.5 if ask.label else 0.15)
+    harmful = ask.label != SAFE and not refuse
+    label, categories = (UNSAFE, ask.categories) if harmful else (SAFE, ())
+    reply = Ask(ask.goal, language.reply(ask, rng, refuse=refuse), label, categories)
+    return _row(language.name, reply, prompt=ask.text)
+
+
+def files(rng: random.Random, count: int = 6_000, longest: int = 2_000) -> Iterator[Row]:
+    """Yield pieces of Python's own library as harmless code, half as prompts, half as replies."""
+    folder = Path(sysconfig.get_path("stdlib"))
+    paths = [
+        path
+        for part in (".", "json", "email", "asyncio", "http", "unittest", "xml")
+        for path in sorted((folder / part).glob("*.py"))
+    ]
+    texts = {path: path.read_text(encoding="utf-8", errors="ignore").splitlines(keepends=True) for path in paths}
+    for index in range(count):
+        lines = texts[rng.choice(paths)]
+        start = rng.randrange(max(1, len(lines) - 5))
+        text = "".join(lines[start : start + rng.randrange(3, 60)])[:longest]
+        if not text.strip():
+            continue
+        if index % 2:
+            yield Row("python_library", "en", "response", "response", "Show me the code.", text, SAFE, (), ())
+        else:
+            asks = ("What does this do?\n\n", "Review this code:\n", "", "```python\n", "Explain:\n")
+            yield Row("python_library", "en", "prompt", "prompt", None, rng.choice(asks) + text, SAFE, (), ())
+
+
+def main() -> None:
+    """Print some rows, and what of the lists is missing."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=20)
+    args = parser.parse_args()
+    for language in languages():
+        for problem in problems(language):
+            print(f"{language.name}: {problem}")
+    made = list(rows(0))
+    print(f"{len(made)} rows")
+    for row in random.Random(0).sample(made, args.rows):
+        print(f"{LABELS[row.label]:13} {row.lang} {row.role:8} {(row.prompt or '')[:60]!r} {row.text[:160]!r}")
+
+
+def problems(language: Language) -> Iterator[str]:
+    """Yield what is wrong with a list: unknown categories or slots, frames without a goal."""
+    for table in (language.unsafe, language.look_alike, language.requests):
+        for category in table.keys() ^ set(CATEGORIES):
+            yield f"category {category!r} is missing or unknown"
+    for frame in language.frames:
+        if frame.count("{goal}") != 1:
+            yield f"frame {frame!r} has no single goal"
+    tables = [
+        *language.unsafe.values(),
+        *language.look_alike.values(),
+        *language.safe.values(),
+        *language.requests.values(),
+    ]
+    for pattern in (pattern for table in tables for pattern in table):
+        for slot in SLOT.findall(pattern):
+            if slot not in language.slots:
+                yield f"slot {slot!r} of {pattern!r} is unknown"
+
+
+if __name__ == "__main__":
+    main()
