@@ -1,7 +1,7 @@
 """A checkpoint becomes models/riskline-mini: graph, manifest, golden texts from PyTorch, and the proof of all three.
 
-python scripts/train/bundle.py --config scripts/train/mini.toml --checkpoint RUN/last.pt --tokenizer RUN/tokenizer.json \
-    [--found RUN/found.json]
+python scripts/train/bundle.py --config scripts/train/mini.toml --checkpoint RUN/last.pt \
+    --tokenizer RUN/tokenizer.json [--found RUN/found.json]
 
 `found` holds the temperatures and thresholds that evaluate.py found; without it they are 1 and 0.5.
 """

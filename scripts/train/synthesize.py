@@ -136,6 +136,18 @@ def _answered(language: Language, ask: Ask, rng: random.Random) -> Row:
     return _row(language.name, reply, prompt=ask.text)
 
 
+def tasks(corpus: list[Row], seed: int, count: int = 8_000) -> Iterator[Row]:
+    """Yield instructions to work on harmless sentences and paragraphs of the corpus; half of them English."""
+    rng = random.Random(seed)
+    asks: list[str] = tomllib.loads((FOLDER / "wrappers.toml").read_text(encoding="utf-8"))["tasks"]
+    plain = [row for row in corpus if row.source in {"sib200", "tatoeba", "xquad"} and row.kind == "comment"]
+    english = [row for row in plain if row.lang == "en"]
+    for index in range(count):
+        row = rng.choice(english if index % 2 else plain)
+        text = rng.choice(asks).replace("{text}", row.text[:600])
+        yield Row("synthesis_tasks", row.lang, "prompt", "prompt", None, text, SAFE, (), ())
+
+
 def files(rng: random.Random, count: int = 6_000, longest: int = 2_000) -> Iterator[Row]:
     """Yield pieces of Python's own library as harmless code, half as prompts, half as replies."""
     folder = Path(sysconfig.get_path("stdlib"))

@@ -45,7 +45,7 @@ OTHERS = [
     "te",
     "ur",
 ]
-SHARES |= dict.fromkeys([*OTHERS, "ms"], 0.006)
+SHARES |= dict.fromkeys([*OTHERS, "ur", "ms"], 0.006)
 """The share of each language in what the vocabulary is learned from; the rest of the languages have 0.02 together."""
 
 

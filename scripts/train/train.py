@@ -130,7 +130,7 @@ class Training:
         kept = min(self.config["average"], self.step / (self.step + 10))
         names = list(self.mean)
         now = self.model.state_dict()
-        torch._foreach_lerp_([self.mean[name] for name in names], [now[name] for name in names], 1 - kept)  # noqa: SLF001
+        torch._foreach_lerp_([self.mean[name] for name in names], [now[name] for name in names], 1 - kept)
 
     def over(self, batches: Iterator[list[Example]], glance: Glance) -> None:
         """Learn until the configured minutes of training are spent; minutes of earlier starts count."""
@@ -184,6 +184,7 @@ def main() -> None:
     training = Training(config, args.run, args.start)
     made = synthesize.rows(config["seed"]) if config["synthesis"] else ()
     rows = [row for row in training_rows(args.data, made) if row.source not in config["held_out"]]
+    rows += synthesize.tasks(rows, config["seed"]) if config["synthesis"] else ()
     chances = weights(rows, config["shares"], config["safe"], config["trust"])
     tokenizer = Tokenizer.from_file(str(args.tokenizer))
     # A continued run draws other rows than the ones it has seen.
