@@ -57,9 +57,8 @@ def measure(ask: Callable[..., Answer]) -> Measure:
     return run
 
 
-def value(report: Report, name: str, reading: str = "strict") -> float | None:
-    found: float | None = report["binary"][reading]["figures"][name]["value"]
-    return found
+def value(report: Report, name: str, reading: str = "strict") -> Any:
+    return report["binary"][reading]["figures"][name]["value"]
 
 
 # --- labels and readings ----------------------------------------------------------------------------------------
@@ -477,7 +476,7 @@ def test_gold_that_is_no_gold_fails_its_record(
         (["--policy", "nope"], "no policy `nope`"),
         (["-o", "r.json", "--html", "r.json"], "two outputs are the same file"),
         (["-o", "missing/r.json"], "cannot write `missing/r.json`"),
-        (["--strict-input", "--label-field", "nope"], "nothing to measure"),
+        (["--strict-input", "--label-field", "nope"], "data.jsonl:1: the record has no gold at `nope`"),
         (["--label-field", "\x1b[2J"], "no gold at `\\x1b[2J`"),
     ],
 )

@@ -97,9 +97,9 @@ def test_perfect_and_reversed_scores() -> None:
 
 def test_curves_are_thin_and_keep_their_ends_and_their_area() -> None:
     gold, score = drawn(20_000, decimals=4)
-    curves = metrics.curves(gold, score)
+    curves: Any = metrics.curves(gold, score)
 
-    roc = [point[:2] for point in curves["roc"]]
+    roc: Any = [point[:2] for point in curves["roc"]]
     assert len(roc) <= metrics.CURVE_POINTS >= len(curves["pr"])
     assert (roc[0], roc[-1]) == ([0, 0], [1, 1])
     assert curves["roc"][0][2] is None

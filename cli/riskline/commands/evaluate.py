@@ -230,7 +230,7 @@ class Measuring:
         from riskline.evaluation.rows import Rows
 
         require()
-        items = labelled(self.read.open(), self.gold)
+        items = labelled(self.read.open(), self.gold, strict=self.read.strict_input)
         guard, judge = self.judging.load()
         # Strict and loose are both reported, so the policy's own choice between them is not made here.
         three = replace(judge.policy, reading="three")

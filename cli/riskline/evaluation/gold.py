@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 import orjson
 
-from riskline.errors import RecordError, UsageError
+from riskline.errors import InputError, RecordError, UsageError
 from riskline.escape import visible
 from riskline.records import Failure, Item, Label, Record, Span
 from riskline.sources.recognise import kind_of, lookup
@@ -80,11 +80,12 @@ class Labelled(Record):
     gold: Gold = field(default_factory=lambda: Gold(Label.safe))
 
 
-def labelled(items: Iterable[Item], options: GoldOptions) -> Iterator[Item]:
+def labelled(items: Iterable[Item], options: GoldOptions, *, strict: bool = False) -> Iterator[Item]:
     """Yield every record with its gold, or the failure that says what of it is missing or wrong.
 
     Raises:
         UsageError: a value may mean any label; which one is for the user to say.
+        InputError: `strict`, and a record's gold is missing or wrong.
     """
     for item in items:
         if not isinstance(item, Record):
@@ -93,6 +94,9 @@ def labelled(items: Iterable[Item], options: GoldOptions) -> Iterator[Item]:
         try:
             gold = _gold(item, options)
         except RecordError as error:
+            if strict:
+                hint = "fix the record, or leave out `--strict-input` to report it and go on"
+                raise InputError(f"{item.origin.address}: {error.message}", hint=hint) from error
             yield Failure(error.code, error.message, item.origin, item.raw)
         except UsageError as error:
             raise UsageError(f"{item.origin.address}: {error.message}", hint=error.hint) from error
