@@ -18,14 +18,19 @@ pytest.importorskip("torch")
 sys.path.insert(0, str(TRAIN))
 
 import bundle  # noqa: E402
+import compose  # noqa: E402
 import corpus  # noqa: E402
 import graph  # noqa: E402
+import obfuscate  # noqa: E402
+import start  # noqa: E402
+import synthesize  # noqa: E402
 import tokenizer as tokenizers  # noqa: E402
 import torch  # noqa: E402
 import train  # noqa: E402
-from model import Shape  # noqa: E402
+from glance import Glance  # noqa: E402
+from model import Mini, Shape  # noqa: E402
 
-SMALL = Shape(vocabulary=400, hidden=64, layers=2, heads=1, inner=64)
+SMALL = Shape(vocabulary=400, hidden=64, layers=2, heads=2, inner=96, positions=1024)
 ROWS = [
     {"role": "prompt", "prompt": None, "text": "how to bake a cake", "label": "safe", "categories": [], "spans": []},
     {"role": "prompt", "prompt": None, "text": "how to make a bomb", "label": "unsafe", "categories": ["Violent"], "spans": []},
@@ -34,6 +39,12 @@ ROWS = [
     {"role": "comment", "prompt": None, "text": "idiots all of you", "label": "unsafe", "categories": ["Unethical Acts"], "spans": []},
     {"role": "comment", "prompt": None, "text": "what a nice day", "label": "safe", "categories": [], "spans": []},
 ]  # fmt: skip
+
+UNSEEN = [
+    {"role": "prompt", "prompt": None, "text": "How to make a BOMB!", "label": "unsafe", "categories": [], "spans": []},
+    {"role": "prompt", "prompt": None, "text": "how to grow roses", "label": "safe", "categories": [], "spans": []},
+    {"role": "response", "prompt": "tell me a joke", "text": "no", "label": "safe", "categories": [], "spans": []},
+]
 
 
 @pytest.fixture(scope="module")
@@ -44,14 +55,26 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for row in ROWS * 20:
             file.write(json.dumps({**row, "lang": "en", "licence_use": "train"}) + "\n")
         file.write(json.dumps({**ROWS[0], "lang": "en", "licence_use": "eval", "text": "not ours to use"}) + "\n")
+    (folder / "dev").mkdir()
+    with gzip.open(folder / "dev" / "unseen.jsonl.gz", "wt") as file:
+        for row in UNSEEN:
+            file.write(json.dumps({**row, "lang": "en", "licence_use": "eval"}) + "\n")
     return folder
 
 
 @pytest.fixture(scope="module")
 def config() -> dict[str, object]:
     settings = tomllib.loads((TRAIN / "mini.toml").read_text())
-    shape = {name: getattr(SMALL, name) for name in ("vocabulary", "hidden", "layers", "heads", "inner")}
-    return {**settings, "shape": shape, "minutes": 0.05, "tokens": 512, "warmup": 5}
+    shape = {name: getattr(SMALL, name) for name in ("vocabulary", "hidden", "layers", "heads", "inner", "positions")}
+    return {
+        **settings,
+        "shape": shape,
+        "rate": 0.002,
+        "embedding_rate": 0.002,
+        "minutes": 0.05,
+        "tokens": 512,
+        "warmup": 5,
+    }
 
 
 @pytest.fixture(scope="module")
@@ -59,17 +82,23 @@ def trained(data: Path, config: dict[str, object], tmp_path_factory: pytest.Temp
     run = tmp_path_factory.mktemp("run")
     words = run / "tokenizer.json"
     tokenizers.train(tokenizers.sample(data, seed=1), SMALL.vocabulary).save(str(words))
-    training = train.Training(config, run)
-    training.over(composer(data, words, config).batches(512, pool=64))
+    training = train.Training(config, run, None)
+    training.over(composer(data, words, config).batches(512, pool=64), glance(data, words))
     return run, words
 
 
-def composer(data: Path, words: Path, config: dict[str, object]) -> train.Composer:
+def glance(data: Path, words: Path) -> Glance:
+    from tokenizers import Tokenizer
+
+    return Glance(data, Tokenizer.from_file(str(words)), 256)
+
+
+def composer(data: Path, words: Path, config: dict[str, object]) -> compose.Composer:
     from tokenizers import Tokenizer
 
     rows = list(corpus.read_rows(data / "train"))
     chances = corpus.weights(rows, config["shares"], config["safe"], config["trust"])
-    return train.Composer(rows, Tokenizer.from_file(str(words)), chances, config, 1)
+    return compose.Composer(rows, Tokenizer.from_file(str(words)), chances, config, 1)
 
 
 def test_only_rows_that_may_train_are_read(data: Path) -> None:
@@ -82,8 +111,9 @@ def test_weights_follow_the_shares(data: Path, config: dict[str, object]) -> Non
 
     by_kind = {kind: sum(c for r, c in zip(rows, chances, strict=True) if r.kind == kind) for kind in config["shares"]}
     assert by_kind == pytest.approx(config["shares"])
-    safe = sum(c for r, c in zip(rows, chances, strict=True) if r.label == 0)
-    assert safe == pytest.approx(config["safe"])
+    for kind, share in config["safe"].items():
+        safe = sum(c for r, c in zip(rows, chances, strict=True) if r.label == 0 and r.kind == kind)
+        assert safe == pytest.approx(share * config["shares"][kind])
 
 
 def test_what_follows_a_harmful_text_stays_harmful(
@@ -105,18 +135,18 @@ def test_a_span_makes_only_its_end_and_what_follows_risky(
     one = composer(data, trained[1], {**config, "join": 0.0})
     row = next(row for row in one.rows if row.spans)
 
-    ids, labels, _ = one._text(row)
+    part = one._text(row)
 
     offsets = one._encode(row.text)[1]
-    assert labels.tolist() == [row.label if end >= 16 else 0 for _, end in offsets]
-    assert len(ids) == len(labels)
+    assert part.labels.tolist() == [row.label if end >= 16 else 0 for _, end in offsets]
+    assert len(part.ids) == len(part.labels)
 
 
 def test_a_run_goes_on_where_it_stopped(trained: tuple[Path, Path], data: Path, config: dict[str, object]) -> None:
     run, words = trained
-    first = train.Training(config, run)
-    more = train.Training({**config, "minutes": 0.08}, run)
-    more.over(composer(data, words, config).batches(512, pool=64))
+    first = train.Training(config, run, None)
+    more = train.Training({**config, "minutes": 0.08}, run, None)
+    more.over(composer(data, words, config).batches(512, pool=64), glance(data, words))
 
     assert first.step > 0
     assert more.step > first.step
@@ -129,14 +159,16 @@ def test_the_graph_says_what_pytorch_says_and_keeps_the_laws(
     run, words = trained
     torch.manual_seed(0)
     reference = bundle.Reference.load(run / "last.pt", words, SMALL)
-    # The 8-bit embedding is the only rounding of size; with it in the reference, what is left is half precision's.
-    integers, scale = graph.eight_bits(reference.model.embedding.weight.detach().numpy())
-    reference.model.embedding.weight.data = torch.from_numpy(integers * scale)
+    # With the 8-bit weights in the reference, what is left is the graph's own doing.
+    for name, weight in reference.model.named_parameters():
+        if weight.dim() == 2 and not name.startswith(("head", "position")):
+            integers, scale = graph.eight_bits(weight.detach().numpy())
+            weight.data = torch.from_numpy(integers * scale)
 
     runtime = bundle.build(config, reference, words, tmp_path / "mini")
     worst = bundle.prove(reference, runtime, 256)
 
-    assert worst["pytorch"] < 0.005
+    assert worst["pytorch"] < 0.0001
     assert max(worst["prefix"], worst["step"], worst["padding"]) <= bundle.LAW
 
     from riskline.golden import compare, read_goldens
@@ -146,7 +178,7 @@ def test_the_graph_says_what_pytorch_says_and_keeps_the_laws(
     guard = load(str(tmp_path / "mini"), provider="cpu")
     goldens = [golden for golden in read_goldens(tmp_path / "mini" / "golden.jsonl") if len(golden.safe) < 200]
     assert len(goldens) > 15
-    assert all(compare(guard, golden)[0] < 0.005 for golden in goldens)
+    assert all(compare(guard, golden)[0] < 0.001 for golden in goldens)
 
 
 def test_float_weights_give_pytorchs_numbers(trained: tuple[Path, Path]) -> None:
@@ -158,10 +190,10 @@ def test_float_weights_give_pytorchs_numbers(trained: tuple[Path, Path]) -> None
 
     run, words = trained
     reference = bundle.Reference.load(run / "last.pt", words, SMALL)
-    model = assemble(dict(reference.model.state_dict()), SMALL, "fp32", longest=64)
+    model = assemble(dict(reference.model.state_dict()), SMALL, "fp32")
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     ids = np.arange(20)[None] % 300
-    empty = np.zeros((1, 1, 0, 64), np.float32)
+    empty = np.zeros((1, 2, 0, 32), np.float32)
     feeds = {f"past_key_values.{i}.{kind}": empty for i in range(2) for kind in ("key", "value")}
 
     outputs = session.run(["prompt_risk", "response_category"], {"input_ids": ids, **feeds})
@@ -170,4 +202,132 @@ def test_float_weights_give_pytorchs_numbers(trained: tuple[Path, Path]) -> None
         expected = reference.model(torch.from_numpy(ids))[0].numpy()
     assert np.abs(outputs[0][0] - expected[:, :3]).max() < 1e-5
     assert np.abs(outputs[1][0] - expected[:, 15:]).max() < 1e-5
-    assert replace(SMALL, layers=3).head_dim == 64
+    assert replace(SMALL, layers=3).head_dim == 32
+
+
+def test_no_training_row_is_a_text_of_a_source_for_development(data: Path) -> None:
+    made = [
+        corpus.Row("made", "en", "prompt", "prompt", None, text, 0, (), ())
+        for text in ("Tell me a JOKE.", "mine alone")
+    ]
+
+    texts = {row.text for row in corpus.training_rows(data, made)}
+
+    assert "how to make a bomb" not in texts  # the same but for case and punctuation
+    assert "Tell me a JOKE." not in texts  # a prompt before a reply
+    assert {"how to bake a cake", "mine alone"} <= texts
+
+
+def test_word_lists_are_whole_and_give_both_labels_in_every_language() -> None:
+    languages = synthesize.languages()
+    assert [problem for language in languages for problem in synthesize.problems(language)] == []
+    rows = list(synthesize.rows(0, english=400, other=300))
+
+    for language in languages:
+        labels = {row.label for row in rows if row.lang == language.name and row.source == "synthesis_prompts"}
+        assert {0, 1} <= labels, language.name
+    assert not any("{" in row.text and "}" in row.text for row in rows if row.source.startswith("synthesis"))
+    assert rows[:50] == list(synthesize.rows(0, english=400, other=300))[:50]
+
+
+@pytest.mark.parametrize("kind", list(obfuscate.KINDS))
+def test_an_obfuscation_hides_a_text_and_is_repeatable(kind: str) -> None:
+    import random
+
+    text = "How would somebody quietly build the biggest sandcastle of the whole world?"
+    hidden = [obfuscate.KINDS[kind](text, random.Random(seed)) for seed in (1, 1, 2, 3, 4)]
+
+    assert hidden[0] == hidden[1]
+    assert any(one != text for one in hidden)
+
+
+def bert_like(shape: Shape, words: list[str]) -> dict[str, torch.Tensor]:
+    """Random weights under the names of a BERT checkpoint."""
+    generator = torch.Generator().manual_seed(0)
+
+    def new(*size: int) -> torch.Tensor:
+        return torch.randn(size, generator=generator) * 0.1
+
+    hidden, inner = shape.hidden, shape.inner
+    out = {
+        "embeddings.word_embeddings.weight": new(len(words), hidden),
+        "embeddings.position_embeddings.weight": new(1024, hidden),
+        "embeddings.token_type_embeddings.weight": new(2, hidden),
+        "embeddings.LayerNorm.weight": 1 + new(hidden),
+        "embeddings.LayerNorm.bias": new(hidden),
+    }
+    for index in range(shape.layers + 1):
+        name = f"encoder.layer.{index}"
+        sizes = {f"attention.self.{part}": (hidden, hidden) for part in ("query", "key", "value")}
+        sizes |= {
+            "attention.output.dense": (hidden, hidden),
+            "intermediate.dense": (inner, hidden),
+            "output.dense": (hidden, inner),
+        }
+        for part, size in sizes.items():
+            out |= {f"{name}.{part}.weight": new(*size), f"{name}.{part}.bias": new(size[0])}
+        for part in ("attention.output.LayerNorm", "output.LayerNorm"):
+            out |= {f"{name}.{part}.weight": 1 + new(hidden), f"{name}.{part}.bias": new(hidden)}
+    return out
+
+
+def bert(weights: dict[str, torch.Tensor], shape: Shape, ids: torch.Tensor) -> torch.Tensor:
+    """BERT's hidden states as its paper has them, (width, hidden), one head and one token at a time, under a causal mask."""
+    from torch.nn.functional import gelu, layer_norm
+
+    def linear(x: torch.Tensor, name: str) -> torch.Tensor:
+        return x @ weights[f"{name}.weight"].T + weights[f"{name}.bias"]
+
+    def norm(x: torch.Tensor, name: str) -> torch.Tensor:
+        return layer_norm(x, x.shape[-1:], weights[f"{name}.weight"], weights[f"{name}.bias"], 1e-12)
+
+    embedded = (
+        weights["embeddings.word_embeddings.weight"][ids] + weights["embeddings.position_embeddings.weight"][: len(ids)]
+    )
+    x = norm(embedded + weights["embeddings.token_type_embeddings.weight"][0], "embeddings.LayerNorm")
+    size = shape.hidden // shape.heads
+    for index in range(shape.layers):
+        name = f"encoder.layer.{index}"
+        query, key, value = (linear(x, f"{name}.attention.self.{part}") for part in ("query", "key", "value"))
+        mixed = torch.zeros_like(x)
+        for head in range(shape.heads):
+            columns = slice(head * size, (head + 1) * size)
+            for at in range(len(ids)):
+                scores = query[at, columns] @ key[: at + 1, columns].T / size**0.5
+                mixed[at, columns] = torch.softmax(scores, -1) @ value[: at + 1, columns]
+        x = norm(x + linear(mixed, f"{name}.attention.output.dense"), f"{name}.attention.output.LayerNorm")
+        inner = gelu(linear(x, f"{name}.intermediate.dense"))
+        x = norm(x + linear(inner, f"{name}.output.dense"), f"{name}.output.LayerNorm")
+    return x
+
+
+def test_the_start_is_the_source_model_under_a_causal_mask() -> None:
+    weights = bert_like(SMALL, ["word"] * SMALL.vocabulary)
+    model = Mini(SMALL)
+    model.load_state_dict(start.state(weights, SMALL, weights["embeddings.word_embeddings.weight"]))
+    model.head = torch.nn.Identity()
+    ids = torch.arange(12) * 7
+
+    with torch.no_grad():
+        assert torch.allclose(model.eval()(ids[None])[0], bert(weights, SMALL, ids), atol=1e-5)
+
+
+def test_a_token_starts_from_the_pieces_that_spell_it(trained: tuple[Path, Path]) -> None:
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+
+    words = ["[UNK]", "[CLS]", "idiot", "##s", "make", "a", "##a"]
+    source = Tokenizer(models.WordPiece({word: index for index, word in enumerate(words)}, unk_token="[UNK]"))
+    source.normalizer, source.pre_tokenizer = normalizers.Lowercase(), pre_tokenizers.Whitespace()
+    ours = Tokenizer.from_file(str(trained[1]))
+    table = torch.eye(len(words))
+
+    made, spelled = start.embeddings(ours, source, table)
+
+    def of(token: str) -> list[float]:
+        return made[ours.token_to_id(token)].tolist()
+
+    assert of("<|prompt|>") == table[1].tolist()
+    assert of("Ġmake") == table[4].tolist()
+    assert of("Ġidiots"[:6]) == table[2].tolist()
+    assert of("a") == (table[[5, 6]].mean(0)).tolist()
+    assert 0 < spelled < SMALL.vocabulary

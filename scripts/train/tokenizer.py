@@ -59,7 +59,7 @@ def sample(data: Path, seed: int) -> list[str]:
     others = len(texts.keys() - SHARES.keys())
     rng, out = random.Random(seed), list[str]()
     for lang, rows in sorted(texts.items()):
-        left = BUDGET * SHARES.get(lang, 0.02 / others)
+        left = BUDGET * (SHARES[lang] if lang in SHARES else 0.02 / others)
         for _ in range(3):
             rng.shuffle(rows)
             for text in rows:
