@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import enum
+import os
 import sys
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, BinaryIO, cast
@@ -168,11 +170,13 @@ def evaluate(
     judging = Judging(guard, policy, unsafe_threshold, controversial_threshold, provider, "none")
     telling = Telling(quiet, verbose, color)
     outputs = Outputs(json, output, html, scores)
-    outputs.check()
     measuring = Measuring(gold, reading, bootstrap, seed, judging, read, telling)
     with ExitStack() as stack:
-        report = measuring.run(outputs.open_scores(stack))
-        outputs.write(report, telling)
+        streams = outputs.open(stack)
+        report = measuring.run(streams.get("scores"))
+        outputs.write(report, streams, telling)
+    for path in outputs.files.values():
+        telling.note(f"wrote {path}")
     return Ending(incomplete=report["data"]["not_measured"] > 0 and not allow_incomplete)
 
 
@@ -279,27 +283,35 @@ class Outputs:
     html: str | None
     scores: str | None
 
-    def check(self) -> None:
-        """Refuse outputs that are one file."""
-        paths = [path for path in (self.file, self.html, self.scores) if path]
+    @property
+    def files(self) -> dict[str, str]:
+        """The files to write, by what goes there."""
+        named = {"report": self.file, "page": self.html, "scores": self.scores}
+        return {what: path for what, path in named.items() if path}
+
+    def open(self, stack: ExitStack) -> dict[str, BinaryIO]:
+        """Open every file before the first record is judged.
+
+        Raises:
+            UsageError: two are one file.
+            OutputError: one cannot be written.
+        """
+        paths = [os.path.realpath(path) for path in self.files.values()]
         if twice := next((path for path in paths if paths.count(path) > 1), None):
             raise UsageError(f"two outputs are the same file, `{twice}`")
+        return {what: stack.enter_context(replaced(path)) for what, path in self.files.items()}
 
-    def open_scores(self, stack: ExitStack) -> BinaryIO | None:
-        """Open --scores before the first record is judged."""
-        return stack.enter_context(replaced(self.scores)) if self.scores else None
-
-    def write(self, report: Report, telling: Telling) -> None:
-        """Write every output."""
+    def write(self, report: Report, streams: Mapping[str, BinaryIO], telling: Telling) -> None:
+        """Write the report in every form asked for."""
         import orjson
 
         whole = orjson.dumps(report, option=orjson.OPT_INDENT_2) + b"\n"
-        if self.file:
-            _write(self.file, whole, telling)
-        if self.html:
+        if "report" in streams:
+            streams["report"].write(whole)
+        if "page" in streams:
             from riskline.show.evaluated import page
 
-            _write(self.html, page(report).encode(), telling)
+            streams["page"].write(page(report).encode())
         if self.json:
             sys.stdout.flush()
             cast("BinaryIO", sys.stdout.buffer).write(whole)
@@ -307,9 +319,3 @@ class Outputs:
             from riskline.show.measured import print_report
 
             print_report(report, colored=telling.colored(sys.stdout))
-
-
-def _write(path: str, data: bytes, telling: Telling) -> None:
-    with replaced(path) as stream:
-        stream.write(data)
-    telling.note(f"wrote {path}")
