@@ -423,6 +423,18 @@ def test_an_image_beside_the_text_is_not_measured(measure: Measure) -> None:
     assert measure(data, "--allow-incomplete")["data"]["not_measured"] == 1
 
 
+def test_a_text_that_was_not_judged_is_pointed_out(ask: Callable[..., Answer]) -> None:
+    """Rows of {prompt, text, role} are about the text; by the documented order the prompt is judged."""
+    data: list[dict[str, object]] = [{"prompt": "hello", "text": BOMB, "label": 1}]
+
+    answer = ask(data, "--json")
+    assert "1 records have a `text` that was not judged" in answer.err
+    assert "1 records have a `text`" in json.loads(answer.out)["notes"][0]
+    named = ask(data, "--prompt-field", "prompt", "--response-field", "text", "--json")
+    assert "was not judged" not in named.err
+    assert json.loads(named.out)["data"]["roles"] == {"response": 1}
+
+
 @pytest.mark.parametrize(
     ("row", "flags", "said"),
     [

@@ -257,6 +257,8 @@ class Measuring:
 
     def _tell(self, rows: Rows) -> None:
         """Name what could not be measured; refuse to report on nothing."""
+        from riskline.evaluation.report import overlooked_note
+
         if not rows.gold:
             first = f"; the first: {_named(rows.failed[0])}" if rows.failed else ""
             n = rows.failures.total()
@@ -264,6 +266,8 @@ class Measuring:
                 f"nothing to measure: {n} records, none with a verdict and a gold label{first}",
                 hint="--label-field PATH names the gold label, --text-field PATH and others the text",
             )
+        if rows.overlooked:
+            self.telling.note(overlooked_note(rows.overlooked))
         for failure in rows.failed[:_TOLD]:
             self.telling.note(f"not measured: {_named(failure)}")
         if (more := rows.failures.total() - _TOLD) > 0:

@@ -63,6 +63,7 @@ class Gold:
 
     `share` is the share of raters for controversial or unsafe, and for unsafe. `spans` is None where nobody marked
     any, empty where somebody looked and there are none. `start` is where the unsafe begins, in code points.
+    `overlooked` says that the record has a `text` which is none of its turns: the label may be about that one.
     """
 
     label: Label
@@ -71,6 +72,7 @@ class Gold:
     spans: tuple[Span, ...] | None = None
     start: int | None = None
     slices: tuple[str | None, ...] = ()
+    overlooked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +120,7 @@ def _gold(record: Record, options: GoldOptions) -> Gold:
         spans=spans,
         start=_start(value, options, spans, len(text)),
         slices=tuple(_slice(lookup(value, path)[0]) for _, path in options.slices),
+        overlooked=bool(value.get("text")) and all(turn.text != value["text"] for turn in record.turns),
     )
 
 

@@ -292,8 +292,15 @@ def _timing(rows: Rows, boot: Bootstrap) -> Report:
 # --- what a reader has to know ----------------------------------------------------------------------------------
 
 
+def overlooked_note(n: int) -> str:
+    """Say that what the label is about may not be what was judged."""
+    what = f"{n:,} records have a `text` that was not judged, as `prompt` and `messages` come before it"
+    return f"{what}; --text-field text judges it, --prompt-field prompt --response-field text as the reply"
+
+
 def _notes(rows: Rows, setting: Setting) -> list[str]:
-    notes = [
+    notes = [overlooked_note(rows.overlooked)] if rows.overlooked else []
+    notes += [
         "a record's verdict and scores are those of its last turn, unless every turn is judged; then the worst one's",
         "calibration is that of the ranking scores, which are the rule's over a text and not one token's",
     ]

@@ -54,6 +54,7 @@ class Rows:
     untimed: int = 0
     stops: list[tuple[bool, bool]] = field(default_factory=list)
     changes: tuple[list[int], list[int]] = field(default_factory=lambda: ([], []))
+    overlooked: int = 0
     failed: list[dict[str, str]] = field(default_factory=list)
     failures: Counter[str] = field(default_factory=Counter)
     summary: Summary = field(default_factory=Summary)
@@ -92,6 +93,7 @@ class Rows:
         self.shares.append(gold.share or (np.nan, np.nan))
         self.roles.append(verdict.role)
         self.slices.append(gold.slices)
+        self.overlooked += gold.overlooked
         self._mark(gold, verdict)
         self._time(gold, verdict, outcome.turn.text)
 
