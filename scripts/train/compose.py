@@ -48,7 +48,7 @@ class Composer:
         self, rows: list[Row], tokenizer: Tokenizer, chances: list[float], config: dict[str, Any], seed: int
     ) -> None:
         self.rows, self.tokenizer, self.config = rows, tokenizer, config
-        self.tags = {name: tokenizer.token_to_id(f"<|{name}|>") for name in ("system", "prompt", "response")}
+        self.tags = {name: int(tokenizer.token_to_id(f"<|{name}|>") or 0) for name in ("system", "prompt", "response")}
         self.cumulative = np.cumsum(chances)
         self.rng = random.Random(seed)
 
@@ -83,10 +83,10 @@ class Composer:
     def _cut(self, row: Row, part: Part, room: int) -> Part:
         """Keep a window of a long text; a harmless one is harmless anywhere, as later windows will read it."""
         start = self.rng.randrange(len(part.ids) - room + 1) if row.label == 0 and self.rng.random() < 0.5 else 0
-        ids, labels, weights = (values[start : start + room] for values in (part.ids, part.labels, part.weights))
-        if row.label and not row.spans:
-            weights = weights * 0.3  # what made it unsafe may be in what was cut
-        return Part(ids, labels, weights)
+        kept = slice(start, start + room)
+        # What made it unsafe may be in what was cut.
+        trust = np.float32(0.3 if row.label and not row.spans else 1.0)
+        return Part(part.ids[kept], part.labels[kept], part.weights[kept] * trust)
 
     def _context(self, row: Row) -> NDArray[np.int64]:
         parts: list[int] = []

@@ -26,7 +26,7 @@ class Glance:
         for row in read_rows(data / "dev", licence=None):
             if row.text.strip() and (row.source not in trained or row.source == "ailuminate_demo"):
                 groups[row.source, row.kind, row.lang, row.label].append(row)
-        self.tags = {name: tokenizer.token_to_id(f"<|{name}|>") for name in ("prompt", "response")}
+        self.tags = {name: int(tokenizer.token_to_id(f"<|{name}|>") or 0) for name in ("prompt", "response")}
         self.rows = [
             (key, self._ids(row, tokenizer, width))
             for key, group in sorted(groups.items())
@@ -56,7 +56,7 @@ class Glance:
             groups[source, kind, lang][label].append(float(level))
         out = {}
         for name, labels in groups.items():
-            line = {}
+            line: dict[str, float] = {}
             for label, values in labels.items():
                 found = np.array(values)
                 line |= {f"{LABELS[label]}>={limit}": round(float((found >= limit).mean()), 3) for limit in (0.5, 0.7)}

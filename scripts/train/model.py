@@ -76,4 +76,5 @@ class Mini(nn.Module):
         x = self.norm(self.embedding(ids) + self.position.weight[: ids.shape[1]])
         for layer in self.layers:
             x = layer(x, dropout)
-        return self.head(x.float())
+        logits: Tensor = self.head(x.float())
+        return logits

@@ -118,9 +118,20 @@ def _row(language: str, ask: Ask, prompt: str | None = None) -> Row:
 
 def _asked(language: Language, ask: Ask, rng: random.Random, wrappers: dict[str, list[str]]) -> Row:
     dice = rng.random()
-    if dice < 0.10:
+    if dice < 0.08:
+        half = ask.text.find(" ", len(ask.text) // 2)
+        parts = {
+            "{text}": ask.text,
+            "{first}": ask.text[: half + 1],
+            "{second}": ask.text[half + 1 :],
+            "{other}": language.harmless(rng).text,
+        }
+        text = re.sub(r"\{\w+\}", lambda match: parts[match[0]], rng.choice(wrappers["tricks"]))
+        categories = tuple(dict.fromkeys((*ask.categories, JAILBREAK))) if ask.label else ()
+        ask = Ask(ask.goal, text, ask.label, categories)
+    elif dice < 0.18:
         ask = Ask(ask.goal, rng.choice(wrappers["neutral"]).replace("{text}", ask.text), ask.label, ask.categories)
-    elif dice < 0.13:
+    elif dice < 0.21:
         text = rng.choice(wrappers["jailbreak"]).replace("{text}", ask.text)
         categories = (*ask.categories, JAILBREAK) if JAILBREAK not in ask.categories else ask.categories
         ask = Ask(ask.goal, text, UNSAFE if ask.label else CONTROVERSIAL, categories)
