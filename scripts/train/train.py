@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import time
 import tomllib
 from collections.abc import Iterator
@@ -29,6 +30,8 @@ LOGGED = 50
 """Steps between lines of the log."""
 SAVED = 240
 """Seconds between checkpoints."""
+AVERAGED = 4
+"""Steps between additions to the mean of the weights."""
 GLANCED = 720
 """Seconds between looks at unseen sources."""
 
@@ -78,6 +81,7 @@ class Training:
         self.optimizer = torch.optim.AdamW(groups, lr=config["rate"], betas=(0.9, 0.98), fused=True)
         self.step, self.tokens, self.spent = 0, 0, 0.0
         self.mean: dict[str, Tensor] = {}
+        self.stopped = False
         if self.path.exists():
             self._load()
         elif start:
@@ -87,6 +91,10 @@ class Training:
     def path(self) -> Path:
         """The checkpoint."""
         return self.run / "last.pt"
+
+    def stop(self, *_: object) -> None:
+        """End after the step at hand: a run that is asked to end keeps what it learned."""
+        self.stopped = True
 
     def save(self) -> None:
         """Write the checkpoint beside itself, then in its place."""
@@ -117,8 +125,9 @@ class Training:
         (risk + self.config["category"] * kind).backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
-        self._average()
         self.step += 1
+        if self.step % AVERAGED == 0:
+            self._average()
         self.tokens += batch["ids"].numel()
         return risk.item(), kind.item()
 
@@ -127,7 +136,7 @@ class Training:
         """Keep the mean of the weights over about the last 1 / (1 - average) steps: it ships."""
         if not self.mean:
             self.mean = {name: value.clone() for name, value in self.model.state_dict().items()}
-        kept = min(self.config["average"], self.step / (self.step + 10))
+        kept = min(self.config["average"], self.step / (self.step + 10)) ** AVERAGED
         names = list(self.mean)
         now = self.model.state_dict()
         torch._foreach_lerp_([self.mean[name] for name in names], [now[name] for name in names], 1 - kept)
@@ -139,7 +148,7 @@ class Training:
         losses: list[tuple[float, float]] = []
         for examples in batches:
             done = self.spent / (60 * self.config["minutes"])
-            if done >= 1:
+            if done >= 1 or self.stopped:
                 break
             losses.append(self.learn(examples, done))
             now = time.monotonic()
@@ -154,8 +163,10 @@ class Training:
             if now - glanced > GLANCED:
                 self._log(self._glance(glance))
                 last = glanced = time.monotonic()
+        self._average()
         self.save()
-        self._log(self._glance(glance))
+        if not self.stopped:
+            self._log(self._glance(glance))
 
     def _glance(self, glance: Glance) -> dict[str, Any]:
         """Look with the averaged weights, then go on with the last ones."""
@@ -189,6 +200,7 @@ def main() -> None:
     tokenizer = Tokenizer.from_file(str(args.tokenizer))
     # A continued run draws other rows than the ones it has seen.
     composer = Composer(rows, tokenizer, chances, config, config["seed"] + training.step)
+    signal.signal(signal.SIGTERM, training.stop)
     training.over(composer.batches(config["tokens"]), Glance(args.data, tokenizer, config["width"]))
 
 
