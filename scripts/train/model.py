@@ -72,9 +72,13 @@ class Mini(nn.Module):
                 nn.init.normal_(module.weight, std=0.02)
         nn.init.zeros_(self.head.bias)
 
-    def forward(self, ids: Tensor, dropout: float = 0.0) -> Tensor:
-        x = self.norm(self.embedding(ids) + self.position.weight[: ids.shape[1]])
+    def hidden(self, ids: Tensor, dropout: float = 0.0) -> Tensor:
+        """Return the last layer's states, (batch, width, hidden)."""
+        x: Tensor = self.norm(self.embedding(ids) + self.position.weight[: ids.shape[1]])
         for layer in self.layers:
             x = layer(x, dropout)
-        logits: Tensor = self.head(x.float())
+        return x
+
+    def forward(self, ids: Tensor, dropout: float = 0.0) -> Tensor:
+        logits: Tensor = self.head(self.hidden(ids, dropout).float())
         return logits

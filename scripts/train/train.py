@@ -88,6 +88,13 @@ class Training:
             self.model.load_state_dict(torch.load(start, map_location=self.device, weights_only=True)["model"])
 
     @property
+    def done(self) -> float:
+        """The share of the schedule that is behind: of the positions where the configuration says how many."""
+        if "positions" in self.config:
+            return float(self.tokens / self.config["positions"])
+        return float(self.spent / (60 * self.config["minutes"]))
+
+    @property
     def path(self) -> Path:
         """The checkpoint."""
         return self.run / "last.pt"
@@ -119,10 +126,12 @@ class Training:
             group["lr"] = rate * scale
         batch = {name: value.to(self.device) for name, value in tensors(examples).items()}
         with torch.autocast(self.device, torch.bfloat16):
-            logits = self.model(batch["ids"], self.config["dropout"])
+            states = self.model.hidden(batch["ids"], self.config["dropout"])
+            words = self._next_tokens(states, batch["ids"]) if self.config["next_token"] else torch.zeros(())
+            logits = self.model.head(states.float())
         risk, kind = loss_of(logits.float(), batch, self.config["highest"])
         self.optimizer.zero_grad(set_to_none=True)
-        (risk + self.config["category"] * kind).backward()
+        (risk + self.config["category"] * kind + self.config["next_token"] * words).backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
         self.step += 1
@@ -130,6 +139,13 @@ class Training:
             self._average()
         self.tokens += batch["ids"].numel()
         return risk.item(), kind.item()
+
+    def _next_tokens(self, states: Tensor, ids: Tensor) -> Tensor:
+        """Return the entropy of the next token at one position in eight, the embedding as output weights."""
+        states, following = states[:, :-1].flatten(0, 1), ids[:, 1:].flatten()
+        chosen = (following > 0).nonzero()[:, 0]
+        chosen = chosen[torch.randperm(len(chosen), device=ids.device)[: max(1, len(chosen) // 8)]]
+        return functional.cross_entropy((states[chosen] @ self.model.embedding.weight.T).float(), following[chosen])
 
     @torch.no_grad()
     def _average(self) -> None:
@@ -147,7 +163,7 @@ class Training:
         last = saved = glanced = time.monotonic()
         losses: list[tuple[float, float]] = []
         for examples in batches:
-            done = self.spent / (60 * self.config["minutes"])
+            done = self.done
             if done >= 1 or self.stopped:
                 break
             losses.append(self.learn(examples, done))
