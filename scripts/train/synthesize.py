@@ -96,7 +96,7 @@ def languages() -> list[Language]:
     return [english, *(Language(path, english) for path in others)]
 
 
-def rows(seed: int, english: int = 24_000, other: int = 6_000) -> Iterator[Row]:
+def rows(seed: int, english: int = 36_000, other: int = 6_000) -> Iterator[Row]:
     """Yield the synthetic rows: prompts and replies of every language, harmless code and documentation."""
     rng = random.Random(seed)
     wrappers: dict[str, list[str]] = tomllib.loads((FOLDER / "wrappers.toml").read_text(encoding="utf-8"))
