@@ -71,7 +71,7 @@ def config() -> dict[str, object]:
         "shape": shape,
         "rate": 0.002,
         "embedding_rate": 0.002,
-        "minutes": 0.05,
+        "positions": 40_000,
         "tokens": 512,
         "warmup": 5,
     }
@@ -145,7 +145,7 @@ def test_a_span_makes_only_its_end_and_what_follows_risky(
 def test_a_run_goes_on_where_it_stopped(trained: tuple[Path, Path], data: Path, config: dict[str, object]) -> None:
     run, words = trained
     first = train.Training(config, run, None)
-    more = train.Training({**config, "minutes": 0.08}, run, None)
+    more = train.Training({**config, "positions": 60_000}, run, None)
     more.over(composer(data, words, config).batches(512, pool=64), glance(data, words))
 
     assert first.step > 0

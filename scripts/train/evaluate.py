@@ -1,7 +1,7 @@
 """Judge the development rows with a bundle and print its figures by source, unseen sources apart; calibrate it.
 
 python scripts/train/evaluate.py --data CORPUS [--config scripts/train/mini.toml] [--guard models/riskline-mini]
-    [--calibrate | --thresholds] [--json FILE]
+    [--calibrate] [--json FILE]
 
 A source is unseen where none of its rows were trained on; of one that the configuration held out, rows of the training
 folder are judged too. strict counts controversial as unsafe, loose as safe, in the
@@ -17,7 +17,7 @@ import tomllib
 from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 
@@ -33,7 +33,7 @@ from riskline.trajectory import level
 
 SAFE, UNSAFE, CONTROVERSIAL = (LABELS.index(name) for name in ("safe", "unsafe", "controversial"))
 RULE = Rule("hold", 2)
-ALLOWED = {"unsafe": 0.02, "controversial": 0.05}
+ALLOWED = {"unsafe": 0.03, "controversial": 0.08}
 """The share of safe in-distribution prompts and responses that the default thresholds may flag, mean over sources."""
 HELD_OUT = 3_000
 """Rows of the training folder judged of sources that were held out."""
@@ -49,7 +49,7 @@ class Scored:
     gold: int
     unsafe: float
     risk: float
-    last: tuple[float, float, float]  # P(safe, unsafe, controversial) at the end
+    tokens: NDArray[np.float32]  # (judged, 3), P(safe, unsafe, controversial)
 
 
 def score(guard: Guard, row: Row) -> Scored | None:
@@ -60,11 +60,19 @@ def score(guard: Guard, row: Row) -> Scored | None:
     result = guard.score([[*turns, Turn("response" if row.role == "response" else "prompt", row.text)]])[0]
     if isinstance(result, RecordError):
         raise result
-    risk = np.round(1 - result.safe, 4)
-    unsafe = float(result.unsafe[level(result.unsafe, RULE)])
     rest = np.maximum(1 - result.safe - result.unsafe, 0)
-    last = (float(result.safe[-1]), float(result.unsafe[-1]), float(rest[-1]))
-    return Scored(row.source, row.kind, row.lang, row.label, unsafe, float(risk[level(risk, RULE)]), last)
+    tokens = np.stack([result.safe, result.unsafe, rest], axis=1).astype(np.float32)
+    return levelled(Scored(row.source, row.kind, row.lang, row.label, 0.0, 0.0, tokens))
+
+
+def levelled(row: Scored, temperature: float = 1.0) -> Scored:
+    """Return a row with its levels at another temperature of the head that judged it."""
+    tokens = row.tokens.astype(np.float64)
+    if temperature != 1:
+        tokens = np.exp(np.log(np.maximum(tokens, 1e-4)) / temperature)
+        tokens /= tokens.sum(axis=1, keepdims=True)
+    risk, unsafe = np.round(1 - tokens[:, 0], 4), np.round(tokens[:, 1], 4)
+    return replace(row, unsafe=float(unsafe[level(unsafe, RULE)]), risk=float(risk[level(risk, RULE)]))
 
 
 def scored(guard: Guard, rows: Iterator[Row], workers: int) -> list[Scored]:
@@ -84,7 +92,7 @@ def temperatures(rows: list[Scored]) -> dict[str, float]:
         counts = defaultdict[str, int](int)
         for row in chosen:
             counts[row.source] += 1
-        logits = np.log(np.maximum(np.array([row.last for row in chosen]), 1e-4))
+        logits = np.log(np.maximum(np.array([row.tokens[-1] for row in chosen]), 1e-4))
         gold = np.array([row.gold for row in chosen])
         share = np.array([1 / counts[row.source] for row in chosen])
         steps = np.arange(0.5, 3.01, 0.05)
@@ -175,17 +183,20 @@ def main() -> None:
     parser.add_argument("--guard", default="models/riskline-mini")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--config", type=Path, default=Path(__file__).parent / "mini.toml")
-    parser.add_argument("--calibrate", action="store_true", help="print the temperatures of the heads")
-    parser.add_argument("--thresholds", action="store_true", help="print the thresholds that the stated rule gives")
+    parser.add_argument(
+        "--calibrate", action="store_true", help="print the heads' temperatures, and the thresholds at them by the rule"
+    )
     parser.add_argument("--json", type=Path, help="write the figures here as well")
     args = parser.parse_args()
     guard = load(args.guard, provider="cpu")
     held_out = set(tomllib.loads(args.config.read_text())["held_out"])
     trained = {path.name.removesuffix(".jsonl.gz") for path in (args.data / "train").glob("*.jsonl.gz")} - held_out
     dev = list(read_rows(args.data / "dev", licence=None))
-    if args.thresholds or args.calibrate:
+    if args.calibrate:
         known = scored(guard, iter(row for row in dev if row.source in trained), args.workers)
-        print(json.dumps(temperatures(known) if args.calibrate else thresholds(known)))
+        heat = temperatures(known)
+        known = [levelled(row, heat["response" if row.kind == "response" else "prompt"]) for row in known]
+        print(json.dumps({"temperature": heat} | thresholds(known)))
         return
     whole = [row for row in read_rows(args.data / "train") if row.source in held_out]
     dev += Random(0).sample(whole, min(HELD_OUT, len(whole)))

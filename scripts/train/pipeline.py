@@ -6,9 +6,9 @@ python scripts/train/pipeline.py --data CORPUS --run RUN [--config scripts/train
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -23,7 +23,7 @@ def run(script: str, *arguments: str | Path) -> str:
 
 
 def main() -> None:
-    """Tokenizer, start, training, bundle, calibration, thresholds, figures, card."""
+    """Tokenizer, start, members, their mean, bundle, calibration, figures, card."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--run", type=Path, required=True)
@@ -37,13 +37,15 @@ def main() -> None:
         run("tokenizer.py", args.data, tokenizer)
     if not start.exists():
         run("start.py", "--config", args.config, "--tokenizer", tokenizer, "--out", start)
-    run("train.py", *data, "--tokenizer", tokenizer, "--start", start, "--run", args.run)
+    members = [args.run / f"member-{index}" for index in range(len(tomllib.loads(args.config.read_text())["members"]))]
+    for index, member in enumerate(members):
+        fixed = ("--tokenizer", tokenizer, "--start", start, "--run", member)
+        run("train.py", *data, *fixed, "--member", str(index))
+    run("soup.py", "--out", checkpoint, *members)
     bundle = ("--config", args.config, "--checkpoint", checkpoint, "--tokenizer", tokenizer, "--found", found)
     found.write_text("{}")
     run("bundle.py", *bundle)
-    found.write_text(json.dumps({"temperature": json.loads(run("evaluate.py", *data, "--calibrate"))}))
-    run("bundle.py", *bundle)
-    found.write_text(json.dumps(json.loads(found.read_text()) | json.loads(run("evaluate.py", *data, "--thresholds"))))
+    found.write_text(run("evaluate.py", *data, "--calibrate"))
     proof.write_text(run("bundle.py", *bundle))
     run("evaluate.py", *data, "--json", figures)
     run("card.py", "--log", args.run / "log.jsonl", "--figures", figures, "--proof", proof)

@@ -1,0 +1,32 @@
+"""Average the weights of runs that started alike: a model that knows more than any of them and costs no more than one.
+
+python scripts/train/soup.py --out RUN/last.pt RUN/member-0 RUN/member-1 ...
+
+Wortsman et al. 2022, "Model soups". The logs are put together beside the checkpoint.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import torch
+
+
+def main() -> None:
+    """Write the averaged checkpoint and one line of log a member."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("runs", type=Path, nargs="+")
+    args = parser.parse_args()
+    states = [torch.load(run / "last.pt", map_location="cpu", weights_only=True)["mean"] for run in args.runs]
+    mean = {name: torch.stack([state[name].float() for state in states]).mean(0) for name in states[0]}
+    torch.save({"mean": mean}, args.out)
+    lines = [[json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()] for run in args.runs]
+    last = [[line for line in log if "tokens" in line][-1] for log in lines]
+    (args.out.parent / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in last))
+
+
+if __name__ == "__main__":
+    main()
