@@ -2,7 +2,7 @@
 
 python scripts/readme.py [--figures FIGURES.json] [--speed SPEED.md] [--check]
 
-FIGURES.json comes from scripts/train/evaluate.py --json, SPEED.md is what the scripts under scripts/bench print.
+FIGURES.json is the report of `riskline eval` on what scripts/train/labelled.py writes, SPEED.md is what the scripts under scripts/bench print.
 Parts whose source is not given stay as they are; --check changes nothing and fails if the trace is not current.
 """
 
@@ -15,10 +15,10 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
-SHOWN = ("alpaca_prompts", "jailbreakbench", "s_eval", "safety_tuned_llamas", "alpaca_eval_other", "jbb_artifacts")
 
 
 def replaced(text: str, part: str, body: str) -> str:
@@ -44,14 +44,25 @@ def trace(text: str) -> str:
 
 def figures(path: Path) -> str:
     """Return the table of sources that were not trained on."""
-    head = "| source, none of it trained on | judges | n | recall, unsafe | false positives, safe | AUROC |"
-    lines = [head, "|---|---|---|---|---|---|"]
-    for row in json.loads(path.read_text()):
-        if row["source"] in SHOWN and row["part"] == "unseen":
-            cells = [row["source"], row["role"], row["n"], row["recall"], row["false_positives"], row["auroc"]]
-            lines.append("| " + " | ".join("–" if cell is None else str(cell) for cell in cells) + " |")
-    note = "At the default policy; the model card has every source. From `scripts/train/evaluate.py --data CORPUS`."
+    report = json.loads(path.read_text())
+    values = next(part["values"] for part in report["slices"] if part["field"] == "source")
+    lines = ["| source, none of it trained on | n | recall | false positives | AUROC |", "|---|---|---|---|---|"]
+    for value in sorted(values, key=lambda value: (value["value"].split()[-1] == "comments", value["value"])):
+        found = value["loose"]["figures"]
+        cells = [shown(found[name]) for name in ("recall", "false_positive_rate", "auroc")]
+        lines.append("| " + " | ".join([value["value"], f"{value['n']:,}", *cells]) + " |")
+    note = (
+        f"Loose figures at the default policy, with 95 % intervals, of {report['judged_by']['guard']}: "
+        "`scripts/train/labelled.py`, then `riskline eval unseen.jsonl --source-field source --lang-field lang`."
+    )
     return "\n".join([*lines, "", note])
+
+
+def shown(figure: dict[str, Any]) -> str:
+    """Return a figure of the report with its interval, or a dash."""
+    if figure["value"] is None:
+        return "–"
+    return f"{figure['value']:.2f} [{figure['low']:.2f}, {figure['high']:.2f}]"
 
 
 def main() -> None:
