@@ -61,7 +61,9 @@ def test_the_page_shows_the_reports_figures_and_plots(evaluated: Callable[..., t
     assert page.tags.count("svg") >= 5
 
 
-def test_names_from_data_are_text_and_nothing_is_loaded(evaluated: Callable[..., tuple[str, dict[str, object]]]) -> None:
+def test_names_from_data_are_text_and_nothing_is_loaded(
+    evaluated: Callable[..., tuple[str, dict[str, object]]],
+) -> None:
     source, _ = evaluated()
 
     assert not {"script", "link", "img", "iframe"} & set(Page(source).tags)

@@ -517,7 +517,6 @@ def test_a_named_format_wins_over_the_extension(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"input_format": "parquet"}, UsageError, "`--input-format parquet` is not in this version; expected JSONL"),
         ({"input_format": "jsno"}, UsageError, "no input format is named `jsno`; expected one of `auto`, `text`"),
         ({"text_field": "a", "messages_field": "b"}, UsageError, "`--messages-field` and `--text-field` contradict"),
         ({"text_field": "a", "response_field": "b"}, UsageError, "`--text-field` and `--response-field` contradict"),
@@ -535,7 +534,6 @@ def test_options_that_make_no_sense_are_refused_at_the_call(
 
 def test_inputs_that_cannot_be_read_are_refused_at_the_call(tmp_path: Path) -> None:
     (tmp_path / "data.jsonl").write_text('{"text":"a"}\n')
-    (tmp_path / "a.parquet").write_bytes(b"PAR1")
     (tmp_path / "a.jsonl.zst").write_bytes(b"")
     cases = [
         ("dta.jsonl", InputError, "no file or folder is named `", f"did you mean `{tmp_path / 'data.jsonl'}`?"),
@@ -544,7 +542,6 @@ def test_inputs_that_cannot_be_read_are_refused_at_the_call(tmp_path: Path) -> N
         ("no/such/folder", InputError, "no file or folder is named `", None),
         ("a\0b", InputError, "`", None),
         ("x" * 300, InputError, "`", None),
-        ("a.parquet", UsageError, f"`{tmp_path / 'a.parquet'}` is Parquet", "duckdb"),
         ("a.jsonl.zst", UsageError, f"`{tmp_path / 'a.jsonl.zst'}` is compressed with Zstandard", "zstd -dc "),
     ]
     for name, error, message, hint in cases:

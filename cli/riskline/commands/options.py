@@ -75,7 +75,7 @@ InputFormat = Annotated[
     str,
     typer.Option(
         metavar="FORMAT",
-        help="auto, text, markdown, lines, jsonl, json, yaml, csv or tsv.",
+        help="auto, text, markdown, lines, jsonl, json, yaml, csv, tsv or parquet.",
         rich_help_panel=READING,
     ),
 ]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from riskline.sources.options import SourceOptions
 
 # Their records are exactly one line each; those of other formats go on to where the next one begins.
-_A_LINE_EACH = frozenset({"lines", "jsonl"})
+_A_LINE_EACH = frozenset({"lines", "jsonl", "parquet"})
 _SHOWN = 5
 
 

@@ -14,6 +14,7 @@ from riskline.sources.csv_file import read_table
 from riskline.sources.json_file import read_json
 from riskline.sources.jsonl import read_jsonl
 from riskline.sources.lines import read_lines
+from riskline.sources.parquet_file import installed, read_parquet
 from riskline.sources.stream import Input
 from riskline.sources.text import read_text
 from riskline.sources.yaml_file import read_yaml
@@ -31,6 +32,7 @@ SOURCES: Final[Mapping[str, Reader]] = {
     "yaml": read_yaml,
     "csv": partial(read_table, delimiter=","),
     "tsv": partial(read_table, delimiter="\t"),
+    "parquet": read_parquet,
     "markdown": read_text,
 }
 FORMATS: Final = ("auto", *SOURCES)
@@ -48,6 +50,7 @@ EXTENSIONS: Final[Mapping[str, str]] = {
     "yml": "yaml",
     "csv": "csv",
     "tsv": "tsv",
+    "parquet": "parquet",
 }
 
 
@@ -73,7 +76,7 @@ def unsupported(path: str, options: SourceOptions) -> str | None:
     """Return the name of the encoding that keeps this file from being read, or None."""
     if path.lower().endswith(".zst"):
         return "zst"
-    return "parquet" if extension(path) == "parquet" and options.input_format == "auto" else None
+    return "parquet" if known_format(path, options) == "parquet" and not installed() else None
 
 
 def refuse(path: str, options: SourceOptions) -> None:
@@ -84,18 +87,17 @@ def refuse(path: str, options: SourceOptions) -> None:
         hint = f"zstd -dc {name} | riskline {options.for_command} --input-format jsonl -"
         raise UsageError(f"`{name}` is compressed with Zstandard; expected a plain file or gzip", hint=hint)
     if kind == "parquet":
-        raise _no_parquet(f"`{name}` is Parquet, which this version does not read")
+        raise _no_parquet(f"`{name}` is Parquet")
 
 
 def check_format(options: SourceOptions) -> None:
     """Raise UsageError for a format that does not exist."""
-    if options.input_format == "parquet":
-        raise _no_parquet("`--input-format parquet` is not in this version")
+    if options.input_format == "parquet" and not installed():
+        raise _no_parquet("`--input-format parquet` cannot be read here")
     if options.input_format not in FORMATS:
         formats = ", ".join(f"`{name}`" for name in FORMATS)
         raise UsageError(f"no input format is named `{visible(options.input_format)}`; expected one of {formats}")
 
 
 def _no_parquet(found: str) -> UsageError:
-    hint = "duckdb -c \"copy (from 'data.parquet') to 'data.jsonl'\""
-    return UsageError(f"{found}; expected JSONL, JSON, YAML, CSV, TSV or text", hint=hint)
+    return UsageError(f"{found}; expected pyarrow to be installed", hint="pip install 'riskline[parquet]'")

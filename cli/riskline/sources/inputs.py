@@ -26,7 +26,7 @@ Item: TypeAlias = Record | Failure | Skip | Chosen
 # In a walk, a document that has only these is no data of ours: package.json, a workflow, a locale file.
 _NO_RECORD: Final = frozenset({"missing-field", "not-an-object", "wrong-type"})
 _DOCUMENTS: Final = frozenset({"json", "yaml"})
-_TABLES: Final = frozenset({"csv", "tsv"})
+_TABLES: Final = frozenset({"csv", "tsv", "parquet"})
 
 
 def read(paths: Sequence[str], options: SourceOptions, stdin: BinaryIO) -> Iterator[Item]:

@@ -42,7 +42,7 @@ def sniffed(stream: BinaryIO, options: SourceOptions) -> tuple[str, BinaryIO]:
     found = "is not" if len(head) <= DOCUMENT_BYTES else f"is longer than {DOCUMENT_BYTES // MIB} MiB or not"
     raise InputError(
         f"stdin begins like JSON but {found} one JSON value, nor is its first line a JSON object",
-        hint="say what it is with `--input-format` (text, lines, jsonl, json, yaml, csv, tsv or markdown)",
+        hint="say what it is with `--input-format` (text, lines, jsonl, json, yaml, csv, tsv, parquet or markdown)",
     )
 
 

@@ -83,7 +83,7 @@ def _entry(entry: os.DirEntry[str], name: Path, ignored: Ignored) -> Found | Ski
 
 def _chosen(found: Found, root: str, included: GitIgnoreSpec | None, options: SourceOptions) -> Found | Skip:
     unread = unsupported(found.name, options)
-    if unread and (unread == "parquet" or extension(found.name[: -len(".zst")]) in EXTENSIONS):
+    if unread == "zst" and extension(found.name[: -len(".zst")]) in EXTENSIONS:
         return Skip(found.name, f"not supported: {unread}")
     if extension(found.name) in EXTENSIONS:
         return found
