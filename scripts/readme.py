@@ -2,7 +2,8 @@
 
 python scripts/readme.py [--figures FIGURES.json] [--speed SPEED.md] [--check]
 
-FIGURES.json is the report of `riskline eval` on what scripts/train/labelled.py writes, SPEED.md is what the scripts under scripts/bench print.
+FIGURES.json is the report of `riskline eval` on what scripts/train/labelled.py writes; SPEED.md is what the scripts
+under scripts/bench print.
 Parts whose source is not given stay as they are; --check changes nothing and fails if the trace is not current.
 """
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).parent
 GUARD = HERE.parents[1] / "models" / "riskline-mini"
@@ -20,6 +21,14 @@ def run(script: str, *arguments: str | Path) -> str:
     print(f"{script} {' '.join(map(str, arguments))}", file=sys.stderr, flush=True)
     done = subprocess.run([sys.executable, HERE / script, *arguments], check=True, stdout=subprocess.PIPE, text=True)
     return done.stdout
+
+
+def trained(config: dict[str, Any], stage: str, start: Path, folder: Path, fixed: tuple[str | Path, ...]) -> list[Path]:
+    """Train every run of a stage from the same start and return their folders."""
+    runs = [folder / f"{stage}-{index}" for index in range(len(config[stage]))]
+    for index, member in enumerate(runs):
+        run("train.py", *fixed, "--start", start, "--run", member, "--stage", stage, "--member", str(index))
+    return runs
 
 
 def main() -> None:
@@ -37,11 +46,12 @@ def main() -> None:
         run("tokenizer.py", args.data, tokenizer)
     if not start.exists():
         run("start.py", "--config", args.config, "--tokenizer", tokenizer, "--out", start)
-    members = [args.run / f"member-{index}" for index in range(len(tomllib.loads(args.config.read_text())["members"]))]
-    for index, member in enumerate(members):
-        fixed = ("--tokenizer", tokenizer, "--start", start, "--run", member)
-        run("train.py", *data, *fixed, "--member", str(index))
-    run("soup.py", "--out", checkpoint, *members)
+    config = tomllib.loads(args.config.read_text())
+    soup = args.run / "soup" / "last.pt"
+    members = trained(config, "members", start, args.run, (*data, "--tokenizer", tokenizer))
+    run("soup.py", "--out", soup, *members)
+    finish = trained(config, "finish", soup, args.run, (*data, "--tokenizer", tokenizer))
+    run("soup.py", "--out", checkpoint, soup.parent, *finish)
     bundle = ("--config", args.config, "--checkpoint", checkpoint, "--tokenizer", tokenizer, "--found", found)
     found.write_text("{}")
     run("bundle.py", *bundle)

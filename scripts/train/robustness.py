@@ -110,7 +110,7 @@ def documents(bench: Bench) -> Iterable[Line]:
         for text, verdict in zip(bench.harmful, bench.judge(bench.harmful), strict=True)
         if verdict.label is Label.unsafe
     ]
-    chosen = bench.rng.sample(alone, min(200, len(alone)))
+    chosen = bench.rng.sample(alone, min(100, len(alone)))
     paragraphs = [bench.document(2_000) for _ in chosen]
     for percent in (0, 25, 50, 75, 100):
         texts = []

@@ -22,10 +22,17 @@ def main() -> None:
     args = parser.parse_args()
     states = [torch.load(run / "last.pt", map_location="cpu", weights_only=True)["mean"] for run in args.runs]
     mean = {name: torch.stack([state[name].float() for state in states]).mean(0) for name in states[0]}
-    torch.save({"mean": mean}, args.out)
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    torch.save({"mean": mean, "model": mean}, args.out)
     lines = [[json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()] for run in args.runs]
-    last = [[line for line in log if "tokens" in line][-1] for log in lines]
+    # A soup among the runs hands on the lines of all its members.
+    own = [[line for line in log if "tokens" in line] for log in lines]
+    last = [line for run, log in zip(args.runs, own, strict=True) for line in (log if _is_soup(run) else log[-1:])]
     (args.out.parent / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in last))
+
+
+def _is_soup(run: Path) -> bool:
+    return "optimizer" not in torch.load(run / "last.pt", map_location="cpu", weights_only=True, mmap=True)
 
 
 if __name__ == "__main__":

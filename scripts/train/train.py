@@ -205,11 +205,13 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="the corpus, with its folders train/ and dev/")
     parser.add_argument("--tokenizer", type=Path, required=True)
     parser.add_argument("--start", type=Path, help="the state to start from: start.py's, or another run's last.pt")
-    parser.add_argument("--member", type=int, default=0, help="which of the configuration's members")
+    parser.add_argument("--stage", choices=("members", "finish"), default="members")
+    parser.add_argument("--member", type=int, default=0, help="which of the configuration's runs of that stage")
     parser.add_argument("--run", type=Path, required=True, help="folder of checkpoint and log; a run goes on from it")
     args = parser.parse_args()
     config = tomllib.loads(args.config.read_text())
-    config |= config["members"][args.member]
+    for name, value in config[args.stage][args.member].items():
+        config[name] = config[name] | value if isinstance(value, dict) else value
     training = Training(config, args.run, args.start)
     made = synthesize.rows(config["seed"]) if config["synthesis"] else ()
     rows = [row for row in training_rows(args.data, made) if row.source not in config["held_out"]]
