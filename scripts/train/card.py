@@ -1,8 +1,10 @@
 """Write the generated parts of riskline-mini's model card: training, thresholds, figures, proof.
 
-python scripts/train/card.py --log RUN/log.jsonl --figures FIGURES.json --proof PROOF.txt
+python scripts/train/card.py --log RUN/log.jsonl --figures FIGURES.json --proof PROOF.txt \
+    [--robustness FILE] [--baselines FILE] [--compare FILE]
 
-FIGURES.json comes from evaluate.py --json, PROOF.txt is what bundle.py printed.
+FIGURES.json comes from evaluate.py --json, PROOF.txt is what bundle.py printed, and the others are what robustness.py,
+baselines.py and compare.py printed; without one its part stays as it is.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import re
 import tomllib
 from pathlib import Path
 
+PRINTED = ("robustness", "baselines", "compare")
 FOLDER = Path(__file__).parents[2] / "models" / "riskline-mini"
 
 
@@ -48,6 +51,8 @@ def main() -> None:
     parser.add_argument("--log", type=Path, required=True)
     parser.add_argument("--figures", type=Path, required=True)
     parser.add_argument("--proof", type=Path, required=True)
+    for part in PRINTED:
+        parser.add_argument(f"--{part}", type=Path)
     args = parser.parse_args()
     limits = tomllib.loads((FOLDER / "guard.toml").read_text())["thresholds"]
     card = FOLDER / "README.md"
@@ -56,6 +61,9 @@ def main() -> None:
     text = replaced(text, "thresholds", f"unsafe {limits['unsafe']}, controversial {limits['controversial']}.")
     text = replaced(text, "figures", table(args.figures))
     text = replaced(text, "proof", "\n".join("- " + line for line in args.proof.read_text().splitlines() if line))
+    for part in PRINTED:
+        if printed := getattr(args, part):
+            text = replaced(text, part, printed.read_text(encoding="utf-8").strip())
     card.write_text(text, encoding="utf-8")
 
 

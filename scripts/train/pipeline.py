@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
+STAGES = ("members", "finish", "languages")
+"""Every stage starts from the mean of the one before, and its own mean counts that one as one more run."""
 GUARD = HERE.parents[1] / "models" / "riskline-mini"
 
 
@@ -32,7 +34,7 @@ def trained(config: dict[str, Any], stage: str, start: Path, folder: Path, fixed
 
 
 def main() -> None:
-    """Tokenizer, start, members, their mean, bundle, calibration, figures, card."""
+    """Tokenizer, start, the stages and their means, bundle, calibration, figures, card."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--run", type=Path, required=True)
@@ -47,11 +49,13 @@ def main() -> None:
     if not start.exists():
         run("start.py", "--config", args.config, "--tokenizer", tokenizer, "--out", start)
     config = tomllib.loads(args.config.read_text())
-    soup = args.run / "soup" / "last.pt"
-    members = trained(config, "members", start, args.run, (*data, "--tokenizer", tokenizer))
-    run("soup.py", "--out", soup, *members)
-    finish = trained(config, "finish", soup, args.run, (*data, "--tokenizer", tokenizer))
-    run("soup.py", "--out", checkpoint, soup.parent, *finish)
+    before: list[Path] = []
+    for stage in STAGES:
+        runs = trained(config, stage, start, args.run, (*data, "--tokenizer", tokenizer))
+        start = args.run / f"after-{stage}" / "last.pt"
+        run("soup.py", "--out", start, *before, *runs)
+        before = [start.parent]
+    run("soup.py", "--out", checkpoint, *before)
     bundle = ("--config", args.config, "--checkpoint", checkpoint, "--tokenizer", tokenizer, "--found", found)
     found.write_text("{}")
     run("bundle.py", *bundle)

@@ -132,7 +132,7 @@ def _plots(report: Report) -> str:
     )
     diagonal = '<path class="diagonal" d="' + _path([(0, 0), (1, 1)]) + '"/>'
     drawn.append(_plot("Reliability", "score", "share that is unsafe", diagonal + dots))
-    return f'<div class="plots">{"".join(drawn)}</div><p>strict: dashed; loose: solid</p>'
+    return f'<div class="plots">{"".join(drawn)}</div><p>strict: dashed, hollow; loose: solid, filled</p>'
 
 
 def _dot(one: Report, series: str, total: int) -> str:
