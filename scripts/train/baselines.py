@@ -31,7 +31,7 @@ from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from riskline.guard import load
 
 SAFE, UNSAFE = LABELS.index("safe"), LABELS.index("unsafe")
-DRAWN, JUDGED, LONGEST = 150_000, 400, 2_000
+DRAWN, JUDGED, LONGEST = 80_000, 400, 2_000
 Ranks = NDArray[np.float64]
 
 

@@ -35,6 +35,8 @@ SAFE, UNSAFE, CONTROVERSIAL = (LABELS.index(name) for name in ("safe", "unsafe",
 RULE = Rule("hold", 2)
 ALLOWED = {"unsafe": 0.03, "controversial": 0.08}
 """The share of safe in-distribution prompts and responses that the default thresholds may flag, mean over sources."""
+MOST = 1_000
+"""Rows of a source, role, language and label that are judged for the figures."""
 HELD_OUT = 3_000
 """Rows of the training folder judged of sources that were held out."""
 
@@ -176,6 +178,14 @@ def show(lines: list[dict[str, object]]) -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in [names, ["---"] * len(names), *rows])
 
 
+def sampled(rows: list[Row]) -> list[Row]:
+    """Return a seeded sample of at most MOST rows of each source, role, language and label."""
+    groups: dict[tuple[str, str, str, int], list[Row]] = defaultdict(list)
+    for row in rows:
+        groups[row.source, row.kind, row.lang, row.label].append(row)
+    return [row for group in groups.values() for row in Random(0).sample(group, min(MOST, len(group)))]
+
+
 def main() -> None:
     """Print the figures, or the thresholds."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -200,6 +210,7 @@ def main() -> None:
         return
     whole = [row for row in read_rows(args.data / "train") if row.source in held_out]
     dev += Random(0).sample(whole, min(HELD_OUT, len(whole)))
+    dev = sampled(dev)
     limits = (guard.manifest.thresholds.unsafe, guard.manifest.thresholds.controversial)
     lines = table(scored(guard, iter(dev), args.workers), limits, trained)
     print(show(lines))

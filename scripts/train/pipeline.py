@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-STAGES = ("members", "finish", "languages")
+STAGES = ("members", "finish")
 """Every stage starts from the mean of the one before, and its own mean counts that one as one more run."""
 GUARD = HERE.parents[1] / "models" / "riskline-mini"
 
