@@ -34,7 +34,7 @@ def edit(folder: Path, old: str, new: str) -> Path:
         ("window = 64", "window = true", "`window` is True; expected a whole number"),
         ("overlap = 16", "overlap = 40", "`overlap` is 40; expected at most half the window (32)"),
         ("overlap = 16", "overlap = 16\nwindo = 3", "unknown key `windo`"),
-        ('labels = ["safe", "unsafe", "controversial"]', 'labels = ["safe", "safe"]', "once each, in logit order"),
+        ('labels = ["safe", "unsafe", "controversial"]', 'labels = ["safe", "safe"]', "in logit order"),
         ('"single"', '"softmax"', "expected single or multi or none"),
         ("[roles.response]", "[roles.system]", "expected prompt or response"),
         ('file = "model.onnx"', 'file = "../model.onnx"', "the plain name of a file in the bundle's folder"),

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from riskline.catalog import DEFAULT_GUARD, Bundle, check_files, find
 from riskline.errors import GuardError, RecordError
-from riskline.heads import HEADS
+from riskline.heads import HEADS, Task
+from riskline.heads.decision import Script, script
+from riskline.heads.stream import names_of
 from riskline.manifest import Manifest
 from riskline.policy import Judge, Policy
 from riskline.records import (
@@ -27,7 +29,7 @@ from riskline.records import (
     Turn,
     Verdict,
 )
-from riskline.session import Session, open_session
+from riskline.session import Beginnings, Kept, Session, open_session
 from riskline.stream import Stream
 from riskline.template import render
 from riskline.tokenizer import Tokenizer
@@ -37,7 +39,7 @@ _ACCELERATED_BATCH = 32
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """A loaded guard. It holds no state between records and may be used from several threads at once.
+    """A loaded guard. It holds no state of records between them and may be used from several threads at once.
 
     `batch` is how many texts share a run: one on the CPU, where sharing brings nothing and alone is exactly
     reproducible.
@@ -47,6 +49,8 @@ class Guard:
     tokenizer: Tokenizer
     session: Session
     batch: int = 1
+    scripts: Mapping[Role, Script] = field(default_factory=dict)
+    beginnings: Beginnings = field(default_factory=Beginnings)
 
     @property
     def manifest(self) -> Manifest:
@@ -81,15 +85,21 @@ class Guard:
             outcomes.append(_outcome(record, verdicts))
         return outcomes
 
-    def score(self, conversations: Sequence[Sequence[Turn]]) -> list[Scores | RecordError]:
-        """Return the scores of the last turn of each conversation, run as one batch, before any policy."""
+    def score(self, conversations: Sequence[Sequence[Turn]], *, probe: bool = False) -> list[Scores | RecordError]:
+        """Return the scores of the last turn of each conversation, run as one batch, before any policy.
+
+        With `probe`, a generative guard is asked along the text as well, which takes many times as long.
+        """
         results: dict[int, Scores | RecordError] = {}
+        kept: dict[int, Kept] = {}
         waiting = {
-            index: run for index, turns in enumerate(conversations) if (run := self._start(turns, index, results))
+            index: run
+            for index, turns in enumerate(conversations)
+            if (run := self._start(turns, index, results, kept, probe=probe))
         }
         requests = {index: step for index, run in waiting.items() if (step := _advance(run, None, index, results))}
         while requests:
-            for index, logits in zip(requests, self._run(list(requests.values())), strict=True):
+            for index, logits in zip(requests, self._run(requests, kept), strict=True):
                 if step := _advance(waiting[index], logits, index, results):
                     requests[index] = step
             requests = {index: step for index, step in requests.items() if index not in results}
@@ -111,13 +121,33 @@ class Guard:
         if turns[-1].role not in self.manifest.roles:
             raise RecordError("role", f"{self.manifest.name} does not judge a {turns[-1].role} turn")
         # Half the window is the text's; the share is fixed, so that what a prefix is judged by never changes.
-        return self.tokenizer.encode(render(self.manifest.template, turns), context=self.manifest.window // 2)
+        limit = self.manifest.window // 2
+        if self.manifest.template.kind == "tags":
+            return self.tokenizer.encode(render(self.manifest, turns), context=limit)
+        return self._whole(turns, limit)
+
+    def _whole(self, turns: Sequence[Turn], limit: int) -> Encoded:
+        """The row of a chat template. Where the context takes more than `limit`, the oldest turns go, then the start
+        of the nearest.
+        """
+        *context, judged = turns
+        sizes = [len(self.tokenizer.words(turn.text)[0]) for turn in context]
+        first = 0
+        while sum(sizes[first:]) > limit:
+            first += 1
+        kept = list(context[first:])
+        if first and not kept:
+            _, spans = self.tokenizer.words(context[-1].text)
+            kept = [replace(context[-1], text=context[-1].text[int(spans[-limit, 0]) :])]
+        [pieces] = render(self.manifest, [*kept, judged])
+        return replace(self.tokenizer.encode_whole(pieces), context_truncated=first > 0)
 
     def _decide(self, conversations: list[tuple[Turn, ...]], judge: Judge) -> list[Verdict | RecordError]:
         worded = [turns for turns in conversations if not _blank(turns[-1])]
         # One record of many turns is no reason for a larger run than any other.
         chunks = (worded[start : start + self.batch] for start in range(0, len(worded), self.batch))
-        scored = iter([scores for chunk in chunks for scores in self.score(chunk)])
+        probe = judge.trajectory != "none"
+        scored = iter([scores for chunk in chunks for scores in self.score(chunk, probe=probe)])
         return [
             self._empty(turns[-1], judge) if _blank(turns[-1]) else _verdict(judge, next(scored), turns[-1].text)
             for turns in conversations
@@ -128,25 +158,48 @@ class Guard:
             return RecordError("role", f"{self.manifest.name} does not judge a {turn.role} turn")
         return judge.empty(turn.role)
 
-    def _start(self, turns: Sequence[Turn], index: int, results: dict[int, Scores | RecordError]) -> HeadRun | None:
+    def _start(
+        self,
+        turns: Sequence[Turn],
+        index: int,
+        results: dict[int, Scores | RecordError],
+        kept: dict[int, Kept],
+        *,
+        probe: bool,
+    ) -> HeadRun | None:
         role: Role = "response" if turns[-1].role == "response" else "prompt"
         try:
             encoded = self.encode(turns)
+            if self.manifest.head == "decision" and encoded.constant and self.session.stateful:
+                names = (self.manifest.roles[role].risk,)
+                kept[index] = self.beginnings.of(self.session, encoded.before[: encoded.constant], names)
         except RecordError as error:
             results[index] = error
             return None
-        return HEADS[self.manifest.head](self.manifest, role, encoded)
+        return HEADS[self.manifest.head](Task(self.manifest, role, encoded, self.scripts, probe=probe))
 
-    def _run(self, requests: list[Request]) -> list[Logits | RecordError]:
-        """The logits of each request; those that want the same outputs share a run."""
+    def _run(self, requests: dict[int, Request], kept: dict[int, Kept]) -> list[Logits | RecordError]:
+        """The logits of each request; those of whole rows that want the same outputs share a run."""
         answers: dict[int, Logits | RecordError] = {}
-        for outputs in dict.fromkeys(request.outputs for request in requests):
-            group = [index for index, request in enumerate(requests) if request.outputs == outputs]
+        whole = {index: request for index, request in requests.items() if not request.last}
+        for outputs in dict.fromkeys(request.outputs for request in whole.values()):
+            group = [index for index, request in whole.items() if request.outputs == outputs]
             try:
                 answers |= zip(group, self.session.run([requests[index].ids for index in group], outputs), strict=True)
             except RecordError as error:
                 answers |= dict.fromkeys(group, error)
-        return [answers[index] for index in range(len(requests))]
+        for index, request in requests.items():
+            if request.last:
+                answers[index] = self._follow(index, request, kept)
+        return [answers[index] for index in requests]
+
+    def _follow(self, index: int, request: Request, kept: dict[int, Kept]) -> Logits | RecordError:
+        """The logits of a row's end, run on from the row before it, the first row from what the template begins with."""
+        try:
+            logits, kept[index] = self.session.follow(kept.get(index), request.ids, request.outputs)
+        except RecordError as error:
+            return error
+        return logits
 
 
 def _advance(
@@ -197,13 +250,28 @@ def load(guard: str | Bundle = DEFAULT_GUARD, *, provider: str = "auto", batch: 
     """
     bundle = guard if isinstance(guard, Bundle) else find(guard)
     manifest = bundle.manifest
+    if not manifest.complete:
+        raise GuardError(
+            f"guard `{manifest.name}` has no weights on this machine", hint=f"riskline guards pull {manifest.name}"
+        )
     check_files(manifest, everything=False)
     if manifest.head not in HEADS:
         raise GuardError(
             f"guard `{manifest.name}` has the head `{manifest.head}`; this version has: {', '.join(HEADS)}"
         )
     session = open_session(bundle.graph, provider, manifest.cache)
+    if missing := sorted({name for outputs in manifest.roles.values() for name in names_of(outputs)} - session.outputs):
+        raise GuardError(
+            f"the graph of `{manifest.name}` has no output `{missing[0]}`, which its manifest says; "
+            f"it has: {', '.join(sorted(session.outputs))}"
+        )
     tokenizer = Tokenizer.load(manifest.folder / "tokenizer.json")
     for tag in manifest.template.tags.values():
         tokenizer.tag(tag)
-    return Guard(bundle, tokenizer, session, batch or (1 if session.provider == "cpu" else _ACCELERATED_BATCH))
+    scripts = {
+        role: script(outputs, tokenizer.phrase, manifest.rows)
+        for role, outputs in manifest.roles.items()
+        if outputs.steps
+    }
+    size = batch or (1 if session.provider == "cpu" else _ACCELERATED_BATCH)
+    return Guard(bundle, tokenizer, session, size, scripts)

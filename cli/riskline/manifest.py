@@ -6,7 +6,7 @@ import hashlib
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast, get_args
 
@@ -15,13 +15,39 @@ from riskline.records import Label, Role, Rule, RuleKind, Thresholds
 
 MANIFEST = "guard.toml"
 CategoryScores: TypeAlias = Literal["single", "multi", "none"]
+LabelScores: TypeAlias = Literal["softmax", "highest"]
+"""`softmax` over the label logits, or unsafe = the highest of independent categories."""
+Place: TypeAlias = Literal["text", "end", "whole"]
+"""Where a head is read: at every judged token, at the first position after them, or once for the whole row."""
+Reads: TypeAlias = Literal["label", "categories", "category", "refusal", "other"]
 _NAME = re.compile(r"[a-z0-9][a-z0-9.-]*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
+class Step:
+    """A place in a generative guard's answer: the words before it, and what may stand there and what that means.
+
+    `label`: one of the labels. `categories`: a list, its parts apart by `separator`, followed by one of `ends`; `none`
+    stands there for a safe text, for which the step is left out otherwise. `category`: whether the category
+    `category` is there, safe or unsafe. `refusal`: yes or no. `other`: said because what follows stands on it.
+    """
+
+    before: str
+    reads: Reads
+    answers: Mapping[str, str]
+    category: str | None = None
+    separator: str | None = None
+    none: str | None = None
+    ends: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Outputs:
-    """What the graph says of one role: output names, and what each logit means, in logit order."""
+    """What the graph says of one role: output names, and what each logit means, in logit order.
+
+    Several logits may mean one label; their probabilities add up. A generative guard has `steps` instead of an order.
+    """
 
     risk: str
     category: str | None
@@ -29,14 +55,27 @@ class Outputs:
     categories: tuple[str, ...]
     category_scores: CategoryScores
     trajectory: bool
+    label_scores: LabelScores = "softmax"
+    at: Place = "text"
+    steps: tuple[Step, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """How turns become a row: for `tags`, the special token that opens a turn of each role."""
+    """How turns become a row.
+
+    `tags`: each turn is the special token of its role and its text. `jinja`: a chat template in `file`, which gets
+    `messages` and `arguments`; `strip` where the guard's own template trims texts; `pair` where one message holds the
+    prompt and the response.
+    """
 
     kind: str
     tags: Mapping[str, str]
+    file: str | None = None
+    strip: bool = False
+    pair: bool = False
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    taxonomy: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +119,13 @@ class Manifest:
     graphs: Mapping[str, str]
     files: Mapping[str, FileFacts]
     origin: Mapping[str, str]
+    rows: tuple[int, ...] = ()
+    """The vocabulary's ids whose logits the graph gives, in order; empty where it gives classes."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether there are weights; a manifest without any says how to make them of a checkpoint."""
+        return bool(self.graphs)
 
     @property
     def id(self) -> str:
@@ -131,9 +177,10 @@ def _manifest(folder: Path, digest: str, table: Table) -> Manifest:
         template=_template(table.table("template")),
         roles=_roles(table.table("roles")),
         cache=_cache(cache) if cache else None,
-        graphs={key: graph.file("file") for key, graph in table.table("graphs").tables()},
-        files=_files(table.table("files")),
+        graphs={key: graph.file("file") for key, graph in table.optional("graphs").tables()},
+        files=_files(table.optional("files")),
         origin=table.table("origin").all_texts(),
+        rows=table.integers("rows") if table.has("rows") else (),
     )
     table.done()
     _consistent(manifest, table)
@@ -141,9 +188,10 @@ def _manifest(folder: Path, digest: str, table: Table) -> Manifest:
 
 
 def _consistent(manifest: Manifest, table: Table) -> None:
-    if not manifest.graphs:
-        raise table.wrong("graphs", "no table", "at least one, such as [graphs.fp32]")
-    for name in (*manifest.graphs.values(), "tokenizer.json"):
+    if not manifest.complete and "hub" not in manifest.origin:
+        raise table.wrong("graphs", "no table", "at least one, such as [graphs.fp32], or a `hub` under [origin]")
+    needed = [*manifest.graphs.values(), "tokenizer.json", "golden.jsonl"] if manifest.complete else []
+    for name in needed + ([manifest.template.file] if manifest.template.file and manifest.complete else []):
         if name not in manifest.files:
             raise table.wrong("files", "no entry", f'a size and sha256 under [files."{name}"]')
     if manifest.overlap * 2 > manifest.window:
@@ -166,8 +214,20 @@ def read_thresholds(table: Table) -> Thresholds:
 
 
 def _template(table: Table) -> Template:
-    kind = table.choice("kind", ("tags",))
-    template = Template(kind, {role: table.text(role) for role in ("system", "prompt", "response") if table.has(role)})
+    kind = table.choice("kind", ("tags", "jinja"))
+    if kind == "tags":
+        tags = {role: table.text(role) for role in ("system", "prompt", "response") if table.has(role)}
+        template = Template(kind, tags)
+    else:
+        template = Template(
+            kind,
+            {},
+            file=_inside(table.text("file"), table),
+            strip=table.boolean("strip") if table.has("strip") else False,
+            pair=table.boolean("pair") if table.has("pair") else False,
+            arguments=table.optional("arguments").values(),
+            taxonomy=table.optional("taxonomy").all_texts() if table.has("taxonomy") else None,
+        )
     table.done()
     return template
 
@@ -186,18 +246,44 @@ def _roles(table: Table) -> dict[Role, Outputs]:
 def _outputs(table: Table) -> Outputs:
     scores = cast("CategoryScores", table.choice("category_scores", get_args(CategoryScores)))
     labels = table.texts("labels")
-    if not {"safe", "unsafe"} <= set(labels) <= set(Label.__members__) or len(set(labels)) != len(labels):
-        raise table.wrong("labels", labels, "safe, unsafe and perhaps controversial, once each, in logit order")
+    if not {"safe", "unsafe"} <= set(labels) <= set(Label.__members__):
+        raise table.wrong("labels", labels, "safe, unsafe and perhaps controversial, in logit order")
+    steps = tuple(_step(step) for step in table.list_of_tables("steps")) if table.has("steps") else ()
     outputs = Outputs(
         risk=table.text("risk"),
-        category=None if scores == "none" else table.text("category"),
+        category=table.text("category") if scores != "none" and not steps else None,
         labels=tuple(Label[label] for label in labels),
         categories=() if scores == "none" else table.texts("categories"),
         category_scores=scores,
         trajectory=table.boolean("trajectory"),
+        label_scores=cast("LabelScores", table.choice("label_scores", get_args(LabelScores)))
+        if table.has("label_scores")
+        else "softmax",
+        at=cast("Place", table.choice("at", get_args(Place))) if table.has("at") else "text",
+        steps=steps,
     )
     table.done()
     return outputs
+
+
+def _step(table: Table) -> Step:
+    reads = cast("Reads", table.choice("reads", get_args(Reads)))
+    step = Step(
+        before=table.text("before"),
+        reads=reads,
+        answers=table.table("answers").all_texts(),
+        category=table.text("category") if reads == "category" else None,
+        separator=table.text("separator") if reads == "categories" else None,
+        none=table.text("none") if table.has("none") else None,
+        ends=table.texts("ends") if table.has("ends") else (),
+    )
+    if len(step.answers) < 2:
+        raise table.wrong("answers", dict(step.answers), "at least two answers and what each means")
+    meanings = {"label": set(Label.__members__), "category": {"safe", "unsafe"}, "refusal": {"yes", "no"}}
+    if wrong := sorted(set(step.answers.values()) - meanings.get(reads, set(step.answers.values()))):
+        raise table.wrong("answers", wrong[0], " or ".join(sorted(meanings[reads])))
+    table.done()
+    return step
 
 
 def _cache(table: Table) -> Cache:
@@ -283,6 +369,29 @@ class Table:
         value = _inside(self.text(key), self)
         self.done()
         return value
+
+    def integers(self, key: str) -> tuple[int, ...]:
+        """Return the list of whole numbers under `key`."""
+        values = self._get(key, list, "a list of whole numbers")
+        if not all(type(value) is int for value in values):
+            raise self.wrong(key, values, "a list of whole numbers")
+        return tuple(values)
+
+    def optional(self, key: str) -> Table:
+        """Return the table under `key`, an empty one where there is none."""
+        return self.table(key) if self.has(key) else Table({}, f"{self._where}: {key}")
+
+    def list_of_tables(self, key: str) -> list[Table]:
+        """Return the tables under `key`."""
+        values = self._get(key, list, "a list of tables")
+        if not all(isinstance(value, dict) for value in values):
+            raise self.wrong(key, values, "a list of tables")
+        return [Table(value, f"{self._where}: {key}") for value in values]
+
+    def values(self) -> dict[str, Any]:
+        """Return every key and its value, as TOML gave it."""
+        self._seen |= self._table.keys()
+        return dict(self._table)
 
     def table(self, key: str) -> Table:
         """Return the table under `key`."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast, get_args
@@ -166,14 +167,14 @@ class Judge:
     def decide(self, scores: Scores, text: str) -> Verdict:
         """Return the verdict on `text`; label and risk do not depend on `trajectory`."""
         risk = np.round(1 - scores.safe, 4)
-        rule = self.policy.rule_for(self.manifest) if scores.trajectory else Rule("final")
+        rule = self._rule(scores)
         at = level(risk, rule)
-        kinds = dict(zip(scores.categories, scores.kinds[at].tolist(), strict=True))
+        kinds = {name: None if math.isnan(value) else value for name, value in self._kinds(scores, at)}
         ignored = self._ignored(scores)
         raw, run = self._label(scores, risk, rule, ignored)
         # Where the riskiest token's kind is ignored, the run that fired says which kind it is of.
         named = run[1] if run and ignored[at] else at
-        category = _largest(dict(zip(scores.categories, scores.kinds[named].tolist(), strict=True)))
+        category = _largest(dict(self._kinds(scores, named)))
         label = self._relabel(raw, category)
         verdict = Verdict(
             label=label,
@@ -182,7 +183,9 @@ class Judge:
             role=scores.role,
             guard=self.manifest.id,
             policy=self.policy.id,
-            tokens=len(scores.offsets),
+            tokens=len(scores.offsets) if scores.tokens is None else scores.tokens,
+            refusal=scores.refusal,
+            native=scores.native,
             at=at if scores.trajectory else None,
             safe=float(scores.safe[at]),
             controversial=None if scores.controversial is None else float(scores.controversial[at]),
@@ -197,6 +200,15 @@ class Judge:
             if scores.trajectory
             else verdict
         )
+
+    def _kinds(self, scores: Scores, at: int) -> Iterable[tuple[str, float]]:
+        return zip(scores.categories, scores.kinds[at].tolist(), strict=True)
+
+    def _rule(self, scores: Scores) -> Rule:
+        """A generative guard's verdict is what it says of the whole text, whether it was asked before or not."""
+        if not scores.trajectory or self.manifest.head == "decision":
+            return Rule("final")
+        return self.policy.rule_for(self.manifest)
 
     def empty(self, role: Role) -> Verdict:
         """Return the verdict on an empty or blank text, which no model has to see."""
@@ -270,12 +282,16 @@ def trajectory(scores: Scores, risk: Floats, text: str, kind: TrajectoryKind) ->
         offsets=tuple(spans),
         risk=tuple(risks),
         unsafe=tuple(scores.unsafe[tokens].tolist()),
-        category=tuple(name if value >= 0.5 else None for name, value in zip(named, risks, strict=True)),
+        category=tuple(
+            name if value >= 0.5 and known else None
+            for name, value, known in zip(named, risks, ~np.isnan(kinds).any(axis=1), strict=True)
+        ),
     )
 
 
 def _largest(kinds: Mapping[str, float]) -> str | None:
-    return max(kinds, key=lambda kind: kinds[kind]) if kinds else None
+    known = {kind: value for kind, value in kinds.items() if not math.isnan(value)}
+    return max(known, key=lambda kind: known[kind]) if known else None
 
 
 def _point(scores: Scores, risk: Floats, token: int) -> Point:

@@ -112,11 +112,15 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One message of a conversation; tool messages are prompts, developer messages are system."""
+    """One message of a conversation; tool messages are prompts, developer messages are system.
+
+    `reasoning` is what a model thought before it said `text`, for guards whose template has a place for it.
+    """
 
     role: TurnRole
     text: str
     place: Place | None = None
+    reasoning: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,30 +180,43 @@ class Chosen:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A stretch of a rendered conversation: the template's own (`ours`) or the user's text (never a special token)."""
+    """A stretch of a rendered conversation: the template's own (`ours`) or the user's text (never a special token).
+
+    `start` is where in the text as given a stripped one begins, in code points.
+    """
 
     text: str
     ours: bool
     judged: bool = False
+    start: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """A rendered conversation as token ids: `before` the judged text, `judged` with its code-point offsets, `after`."""
+    """A rendered conversation as token ids: `before` the judged text, `judged` with its code-point offsets, `after`.
+
+    The first `constant` tokens of `before` are the template's alone, the same for every text.
+    """
 
     before: Integers  # (before,)
     judged: Integers  # (tokens,)
     after: Integers  # (after,)
     offsets: Integers  # (tokens, 2)
     context_truncated: bool = False
+    constant: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a head wants scored next: one row of token ids and the graph outputs whose logits it needs."""
+    """What a head wants scored next: one row of token ids and the graph outputs whose logits it needs.
+
+    With `last`, only the logits of the last position are needed: the row is run on the keys and values of the longest
+    beginning that it shares with the row before it, and the answer has one position.
+    """
 
     ids: Integers  # (width,)
     outputs: tuple[str, ...]
+    last: bool = False
 
 
 Logits: TypeAlias = "Mapping[str, RawFloats]"
@@ -223,6 +240,13 @@ class Scores:
     trajectory: bool = True
     windows: int = 1
     context_truncated: bool = False
+    tokens: int | None = None
+    """Judged tokens, where a row stands for more than one."""
+    refusal: bool | None = None
+    native: str | None = None
+    """The guard's own words for what it found."""
+    closing: Floats | None = None
+    """Safe, controversial and unsafe at the positions that close the judged turn, (positions, 3)."""
 
 
 HeadRun: TypeAlias = "Generator[Request, Logits, Scores]"
@@ -273,6 +297,7 @@ class Verdict:
     category: str | None = None
     categories: Mapping[str, float | None] = field(default_factory=dict)
     refusal: bool | None = None
+    native: str | None = None
     onset: Point | None = None
     fired: Point | None = None
     peak: Point | None = None
@@ -306,6 +331,8 @@ class Verdict:
             "policy": self.policy,
         }
         out |= {key: True for key in ("empty", "context_truncated") if getattr(self, key)}
+        if self.native is not None:
+            out["native"] = self.native
         if self.unseen:
             out["unseen"] = self.unseen
         if self.turns:

@@ -8,6 +8,7 @@ import importlib.metadata
 import io
 import os
 import sys
+import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -41,6 +42,44 @@ State = Mapping[str, "RawFloats"]
 
 
 @dataclass(frozen=True, slots=True)
+class Kept:
+    """A row that was run, and its keys and values."""
+
+    ids: Integers
+    state: State
+
+
+class Beginnings:
+    """Rows that texts of one guard begin with, run once: what its template says before any text."""
+
+    most = 4
+
+    def __init__(self) -> None:
+        self._kept: dict[bytes, Kept] = {}
+        self._lock = threading.Lock()
+
+    def of(self, session: Session, ids: Integers, outputs: Sequence[str]) -> Kept:
+        """Return the row of `ids` with its keys and values.
+
+        Raises:
+            RecordError: ONNX Runtime failed on it.
+        """
+        with self._lock:
+            if (key := ids.tobytes()) not in self._kept:
+                if len(self._kept) >= self.most:
+                    self._kept.pop(next(iter(self._kept)))
+                self._kept[key] = session.follow(None, ids, outputs)[1]
+            return self._kept[key]
+
+
+def _shared(one: Integers, other: Integers) -> int:
+    """How many tokens two rows begin with alike, at least one of `other` left over."""
+    most = min(len(one), len(other) - 1)
+    differ = np.flatnonzero(one[:most] != other[:most])
+    return int(differ[0]) if len(differ) else most
+
+
+@dataclass(frozen=True, slots=True)
 class Session:
     """A loaded graph on one provider; `run` may be called from several threads at once.
 
@@ -51,6 +90,8 @@ class Session:
     nodes: Mapping[str, Counter[str]]
     _backend: Any
     _empty: State
+    inputs: frozenset[str] = frozenset({"input_ids"})
+    outputs: frozenset[str] = frozenset()
     passed_over: str | None = None
 
     @property
@@ -71,11 +112,37 @@ class Session:
         for index, row in enumerate(rows):
             batch[index, : len(row)] = row
         state = self._empty if len(rows) == 1 else {name: np.repeat(v, len(rows), 0) for name, v in self._empty.items()}
-        values = self._call(outputs, {"input_ids": batch, **state})
+        values = self._call(outputs, {"input_ids": batch, **self._masks(rows, width), **state})
         return [
-            {name: value[index, : len(row)] for name, value in zip(outputs, values, strict=True)}
+            {
+                # A pooled output, (rows, classes), says one thing of the whole row.
+                name: value[index, : len(row)] if value.ndim == 3 else value[index : index + 1]
+                for name, value in zip(outputs, values, strict=True)
+            }
             for index, row in enumerate(rows)
         ]
+
+    def _masks(self, rows: Sequence[Integers], width: int) -> dict[str, Integers]:
+        """What graphs with attention to both sides ask for beside the ids: which positions are there, one segment."""
+        masks = {}
+        if "attention_mask" in self.inputs:
+            masks["attention_mask"] = np.array([[1] * len(row) + [0] * (width - len(row)) for row in rows], np.int64)
+        if "token_type_ids" in self.inputs:
+            masks["token_type_ids"] = np.zeros((len(rows), width), np.int64)
+        return masks
+
+    def follow(self, before: Kept | None, ids: Integers, outputs: Sequence[str]) -> tuple[Logits, Kept]:
+        """Return the logits of the last position of a row, (1, classes), and what the next row may start from.
+
+        What the row has in common with the one that `before` was kept from is not computed again.
+        """
+        if not self.stateful:
+            logits = self.run([ids], outputs)[0]
+            return {name: values[-1:] for name, values in logits.items()}, Kept(ids, {})
+        shared = _shared(before.ids, ids) if before else 0
+        state = {name: values[:, :, :shared] for name, values in before.state.items()} if before else None
+        logits, state = self.step(ids[shared:], state, outputs)
+        return {name: values[-1:] for name, values in logits.items()}, Kept(ids, state)
 
     def step(self, ids: Integers, state: State | None, outputs: Sequence[str]) -> tuple[Logits, State]:
         """Return the logits of `ids`, which follow the tokens of `state`, and the state after them."""
@@ -117,7 +184,9 @@ def _open(path: Path, provider: str, cache: Cache | None, threads: int) -> Sessi
     backend = _backend(path, provider, threads)
     nodes = _nodes(backend)
     _refuse_fallback(provider, backend, nodes)
-    return Session(provider, nodes, backend, _empty_state(cache))
+    inputs = {value.name: value.type for value in backend.get_inputs()}
+    outputs = frozenset(value.name for value in backend.get_outputs())
+    return Session(provider, nodes, backend, _empty_state(cache, inputs), frozenset(inputs), outputs)
 
 
 def _backend(path: Path, provider: str, threads: int) -> Any:  # noqa: ANN401 - the library is untyped
@@ -203,11 +272,15 @@ def _refuse_fallback(provider: str, backend: Any, nodes: Mapping[str, Counter[st
         )
 
 
-def _empty_state(cache: Cache | None) -> State:
+def _empty_state(cache: Cache | None, inputs: Mapping[str, str]) -> State:
     if cache is None:
         return {}
-    empty = np.zeros((1, cache.heads, 0, cache.head_dim), np.float32)
-    return {f"past_key_values.{layer}.{kind}": empty for layer in range(cache.layers) for kind in ("key", "value")}
+    names = [f"past_key_values.{layer}.{kind}" for layer in range(cache.layers) for kind in ("key", "value")]
+    if missing := sorted(set(names) - inputs.keys()):
+        raise GuardError(f"the graph has no input `{missing[0]}`, which its manifest says", hint="riskline guards verify")
+    half = "float16" in inputs[names[0]]
+    empty = np.zeros((1, cache.heads, 0, cache.head_dim), np.float16 if half else np.float32)
+    return dict.fromkeys(names, empty)
 
 
 @contextlib.contextmanager

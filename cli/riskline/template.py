@@ -1,28 +1,43 @@
-"""A conversation as pieces, each marked ours (the template's) or theirs (the user's text)."""
+"""A conversation as pieces, each marked ours (the template's) or theirs (the user's text).
+
+A chat template never sees the user's text: it is rendered around marks, and the texts take the marks' places after that.
+So no text can act on a template, and what a template would do to special words in a text is not done.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from riskline.errors import RecordError
-from riskline.manifest import Template
+from riskline.errors import GuardError, RecordError
+from riskline.manifest import Manifest, Template
 from riskline.records import Piece, Turn
 
+if TYPE_CHECKING:
+    import jinja2
 
-def render(template: Template, turns: Sequence[Turn]) -> list[list[Piece]]:
-    """Return the pieces of each turn; the last turn is the judged one.
+_MARK = re.compile("\ue000(\\d+)\ue001")
+_NAMES = {"system": "system", "prompt": "user", "response": "assistant"}
+
+
+def render(manifest: Manifest, turns: Sequence[Turn]) -> list[list[Piece]]:
+    """Return the pieces of each turn, the judged one last; a chat template gives all of them as one.
 
     Raises:
-        RecordError: the template has no words for the role of a turn.
+        RecordError: the template has no words for these turns.
+        GuardError: the template cannot be read.
     """
-    return TEMPLATES[template.kind](template, turns)
+    return TEMPLATES[manifest.template.kind](manifest, turns)
 
 
-def _tags(template: Template, turns: Sequence[Turn]) -> list[list[Piece]]:
+def _tags(manifest: Manifest, turns: Sequence[Turn]) -> list[list[Piece]]:
     """Each turn is its role's special token and its text; nothing closes a turn."""
     last = len(turns) - 1
     return [
-        [Piece(_tag(template, turn), ours=True), Piece(turn.text, ours=False, judged=index == last)]
+        [Piece(_tag(manifest.template, turn), ours=True), Piece(turn.text, ours=False, judged=index == last)]
         for index, turn in enumerate(turns)
     ]
 
@@ -34,4 +49,73 @@ def _tag(template: Template, turn: Turn) -> str:
     return tag
 
 
-TEMPLATES: dict[str, Callable[[Template, Sequence[Turn]], list[list[Piece]]]] = {"tags": _tags}
+def _jinja(manifest: Manifest, turns: Sequence[Turn]) -> list[list[Piece]]:
+    texts = [text for turn in turns for text in (turn.text, turn.reasoning or "")]
+    rendered = _rendered(manifest, turns)
+    if f"\ue000{2 * len(turns) - 2}\ue001" not in rendered:
+        raise RecordError("unknown-role", f"the template of {manifest.name} leaves a {turns[-1].role} turn out")
+    pieces = []
+    for index, part in enumerate(_MARK.split(rendered)):
+        if index % 2 == 0:
+            pieces.append(Piece(part, ours=True))
+        else:
+            number = int(part)
+            text, start = _stripped(texts[number]) if manifest.template.strip else (texts[number], 0)
+            pieces.append(Piece(text, ours=False, judged=number == 2 * len(turns) - 2, start=start))
+    return [[piece for piece in pieces if piece.text]]
+
+
+def _stripped(text: str) -> tuple[str, int]:
+    return text.strip(), len(text) - len(text.lstrip())
+
+
+def _rendered(manifest: Manifest, turns: Sequence[Turn]) -> str:
+    template = manifest.template
+    marks = [(f"\ue000{2 * index}\ue001", f"\ue000{2 * index + 1}\ue001") for index in range(len(turns))]
+    messages: list[dict[str, Any]] = [
+        {"role": _NAMES[turn.role], "content": mark} | ({"reasoning_content": reasoning} if turn.reasoning else {})
+        for turn, (mark, reasoning) in zip(turns, marks, strict=True)
+    ]
+    if template.pair:
+        messages = [{turn.role: mark for turn, (mark, _) in zip(turns, marks, strict=True)} | {"role": "user"}]
+    variables: dict[str, Any] = {"messages": messages, "judged": turns[-1].role, "add_generation_prompt": False}
+    if template.taxonomy:
+        variables["categories"] = dict(template.taxonomy)
+    return _compiled(manifest)(variables | dict(template.arguments))
+
+
+def _compiled(manifest: Manifest) -> Callable[[dict[str, Any]], str]:
+    path = manifest.folder / str(manifest.template.file)
+    try:
+        return _read(path, path.stat().st_mtime_ns)
+    except (OSError, UnicodeDecodeError) as error:
+        raise GuardError(f"cannot read the template `{path}`: {error}", hint="riskline guards verify") from error
+
+
+@lru_cache(maxsize=8)
+def _read(path: Path, _changed: int) -> Callable[[dict[str, Any]], str]:
+    # The settings with which hubs' chat templates are written to be read; sandboxed, as a template is foreign.
+    import jinja2
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
+    environment.globals["raise_exception"] = _refuse
+    try:
+        template: jinja2.Template = environment.from_string(path.read_text(encoding="utf-8"))
+    except jinja2.TemplateError as error:
+        raise GuardError(f"`{path}` is not a template: {error}", hint="riskline guards verify") from error
+
+    def rendered(variables: dict[str, Any]) -> str:
+        try:
+            return template.render(variables)
+        except jinja2.TemplateError as error:
+            raise RecordError("template", f"the guard's template refuses these turns: {error}") from error
+
+    return rendered
+
+
+def _refuse(message: str) -> None:
+    raise RecordError("template", f"the guard's template refuses these turns: {message}")
+
+
+TEMPLATES: dict[str, Callable[[Manifest, Sequence[Turn]], list[list[Piece]]]] = {"tags": _tags, "jinja": _jinja}

@@ -6,7 +6,9 @@ pieces must each be exactly one special token. Does not cover: words that merely
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +30,8 @@ class Tokenizer:
 
     def __init__(self, backend: Backend, special: dict[str, int]) -> None:
         self._backend, self.special, self._special_ids = backend, special, frozenset(special.values())
+        longest = sorted(special, key=len, reverse=True)
+        self._tags = re.compile("(" + "|".join(map(re.escape, longest)) + ")") if special else re.compile(r"(?!)")
 
     @classmethod
     def load(cls, path: Path) -> Tokenizer:
@@ -82,6 +86,10 @@ class Tokenizer:
             raise GuardError(f"the template's `{text}` is not a special token of tokenizer.json")
         return self.special[text]
 
+    def phrase(self, text: str) -> tuple[int, ...]:
+        """Return the ids of the guard's own words, special tokens among them."""
+        return tuple(self.encode_whole([Piece(text, ours=True)]).before.tolist())
+
     def encode(self, turns: Sequence[Sequence[Piece]], context: int) -> Encoded:
         """Return the row of a rendered conversation whose last turn is judged.
 
@@ -99,6 +107,63 @@ class Tokenizer:
             else:
                 after.append(self._piece(piece))
         return Encoded(_join(before), judged, _join(after), offsets, context_truncated=cut)
+
+    def encode_whole(self, pieces: Sequence[Piece]) -> Encoded:
+        """Return the row of a conversation that a chat template rendered.
+
+        Words may run over from the template into a text, as they do where the whole is read at once; a token with any
+        of the judged text in it is judged. Special tokens are found in the template's own pieces only.
+        """
+        ids: list[Integers] = []
+        offsets: list[Integers] = []
+        for special, run in groupby(self._parts(pieces), key=lambda part: part[0]):
+            if special is not None:
+                count = len(list(run))
+                ids.append(np.full(count, special, np.int64))
+                offsets.append(np.full((count, 2), -1, np.int64))
+            else:
+                found, spans = self._stretch([piece for _, piece in run])
+                ids.append(found)
+                offsets.append(spans)
+        row, spans = _join(ids), np.concatenate(offsets) if offsets else _EMPTY.reshape(-1, 2)
+        judged = np.flatnonzero(spans[:, 0] >= 0)
+        first, end = (int(judged[0]), int(judged[-1]) + 1) if len(judged) else (len(row), len(row))
+        constant = self._constant(pieces)
+        return Encoded(row[:first], row[first:end], row[end:], spans[first:end], constant=min(constant, first))
+
+    def _parts(self, pieces: Sequence[Piece]) -> Iterator[tuple[int | None, Piece]]:
+        """Yield special tokens by their ids, and what stands between them as pieces of words."""
+        for piece in pieces:
+            parts = self._tags.split(piece.text) if piece.ours else [piece.text]
+            for index, part in enumerate(parts):
+                if index % 2:
+                    yield self.special[part], piece
+                elif part:
+                    yield None, Piece(part, piece.ours, piece.judged, piece.start)
+
+    def _stretch(self, pieces: Sequence[Piece]) -> tuple[Integers, Integers]:
+        """Ids of adjacent pieces and their offsets in the judged text; (-1, -1) for those with none of it."""
+        ids, spans = self.words("".join(piece.text for piece in pieces))
+        out = np.full_like(spans, -1)
+        at = 0
+        for piece in pieces:
+            end = at + len(piece.text)
+            if piece.judged:
+                inside = (spans[:, 1] > at) & (spans[:, 0] < end)
+                out[inside] = np.clip(spans[inside], at, end) - at + piece.start
+            at = end
+        return ids, out
+
+    def _constant(self, pieces: Sequence[Piece]) -> int:
+        """How many tokens stand before any text; the last word may run on into the text and does not count."""
+        if not pieces or not pieces[0].ours:
+            return 0
+        parts = list(self._parts(pieces[:1]))
+        count = sum(1 if special is not None else len(self.words(piece.text)[0]) for special, piece in parts)
+        if parts and parts[-1][0] is None:
+            words = self._backend.encode(parts[-1][1].text, add_special_tokens=False).word_ids
+            count -= len(words) - words.index(words[-1]) if words and words[-1] is not None else len(words)
+        return max(count, 0)
 
     def _context(self, turns: list[Integers], limit: int) -> tuple[list[Integers], bool]:
         kept: list[Integers] = []

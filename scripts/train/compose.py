@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from corpus import CATEGORIES, Row
 from numpy.typing import NDArray
+from lexicon import Lexicon
 from obfuscate import obfuscate
 from tokenizers import Tokenizer
 from torch import Tensor
@@ -51,6 +52,7 @@ class Composer:
         self.tags = {name: int(tokenizer.token_to_id(f"<|{name}|>") or 0) for name in ("system", "prompt", "response")}
         self.cumulative = np.cumsum(chances)
         self.rng = random.Random(seed)
+        self.lexicon = Lexicon()
 
     def draw(self) -> Row:
         """Return a row by its chance."""
@@ -107,6 +109,8 @@ class Composer:
 
     def _judged(self, row: Row, room: int) -> Part:
         part = self._text(row)
+        if row.label == 0 and self.rng.random() < self.config["filled"]:
+            return self._window(row, room)
         if self.rng.random() >= self.config["join"] or len(part.ids) > 0.8 * room or not len(part.ids):
             return part
         # One neighbour, or as many as fill the window.
@@ -120,6 +124,14 @@ class Composer:
             scale = np.float32(0.5 if worst else 1.0)
             after = Part(after.ids, np.full(len(after.ids), worst), after.weights * scale)
         return _joined([first, part, after])
+
+    def _window(self, row: Row, room: int) -> Part:
+        """Return a whole window from somewhere in a long harmless text, as later windows will read it."""
+        text = self._harmless(row, room + 64)
+        start = self.rng.randrange(64) if len(text.ids) > room else 0
+        kept = slice(start, start + room)
+        weights = np.full(len(text.ids[kept]), 1 / max(len(text.ids[kept]), 1), np.float32)
+        return Part(text.ids[kept], text.labels[kept], weights)
 
     def _harmless(self, row: Row, size: int) -> Part:
         """Return up to `size` tokens of safe texts of the row's role, with what stands between texts."""
@@ -140,9 +152,11 @@ class Composer:
         return Part(whole.ids, whole.labels, whole.weights * np.float32(0.7 / max(len(whole.ids), 1)))
 
     def _text(self, row: Row) -> Part:
-        text = row.text
-        if not row.spans and self.rng.random() < self.config["noise"]:
-            text = obfuscate(text[:LONGEST], self.rng)
+        text = row.text[:LONGEST]
+        if row.lang == "en" and not row.spans and self.rng.random() < self.config["translated"]:
+            text = self.lexicon.translated(text, self.rng)
+        elif not row.spans and self.rng.random() < self.config["noise"]:
+            text = obfuscate(text, self.rng)
         ids, offsets = self._encode(text)
         count = len(ids)
         if not count:

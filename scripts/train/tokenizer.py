@@ -18,6 +18,20 @@ PATTERN = r" ?[\p{L}\p{M}]{1,24}| ?\p{N}{1,3}| ?[^\s\p{L}\p{M}\p{N}]{1,8}|\s{1,1
 # Invisible marks inside a word hide it from a reader of tokens, not from a reader of the page: zero-width spaces and
 # joiners, the soft hyphen, variation selectors and directional marks are dropped where a letter stands before them.
 INVISIBLE = r"(?<=\p{L})[\u00AD\u200B-\u200F\u202A-\u202E\u2060-\u2064\uFE00-\uFE0F\uFEFF]+"
+# What a reader takes for a Latin letter becomes one where a Latin letter is its neighbour: letters of other scripts, and
+# digits and signs between two letters. An address keeps its at sign.
+LOOK_ALIKES = {
+    "a": "аα", "b": "Ьь", "c": "сϲ", "d": "ԁ", "e": "еε", "g": "ɡ", "h": "һ", "i": "іιı", "j": "ј", "k": "κк", "l": "ӏ",
+    "m": "м", "n": "ո", "o": "оοօ", "p": "рρ", "q": "ԛ", "r": "г", "s": "ѕ", "t": "т", "u": "υս", "v": "ν", "w": "ԝ",
+    "x": "хχ", "y": "у", "z": "ᴢ",
+}  # fmt: skip
+SIGNS = {"o": "0", "i": "1!", "e": "3", "a": "4", "s": "5$", "t": "7+", "b": "8", "g": "9"}
+# Three letters or more that stand alone with one mark of a kind between each are a word.
+SPACED = (
+    r"(?<![a-z][a-z])(?<=[a-z])M(?=[a-z]M[a-z](?![a-z0-9]))"
+    r"|(?<=[^a-z][a-z]M[a-z]|^[a-z]M[a-z])M(?=[a-z](?![a-z0-9]))"
+)
+MARKS = (" ", r"[.\-_*]")
 TAGS = ("<|system|>", "<|prompt|>", "<|response|>")
 SIZE = 32_000
 BUDGET = 60_000_000
@@ -70,10 +84,22 @@ def sample(data: Path, seed: int) -> list[str]:
     return out
 
 
+def normalizer() -> normalizers.Normalizer:
+    """Return what is done to a text before it is cut into words: ways of hiding one are undone, case is dropped."""
+    steps = [normalizers.Replace(Regex(INVISIBLE), ""), normalizers.NFKC(), normalizers.Lowercase()]
+    for letter, others in (*LOOK_ALIKES.items(), *LOOK_ALIKES.items()):  # twice: one's neighbour may be another
+        steps.append(normalizers.Replace(Regex(f"(?<=[a-z])[{others}]|[{others}](?=[a-z])"), letter))
+    for letter, signs in SIGNS.items():
+        steps.append(normalizers.Replace(Regex(f"(?<=[a-z])[{signs}](?=[a-z])"), letter))
+    steps.append(normalizers.Replace(Regex(r"(?<=[a-z])@(?=[a-z]{1,8}(?![a-z.]))"), "a"))
+    steps += [normalizers.Replace(Regex(SPACED.replace("M", mark)), "") for mark in MARKS]
+    return normalizers.Sequence(steps)
+
+
 def train(texts: list[str], size: int) -> Tokenizer:
     """Return a tokenizer of `size` tokens, the tags the last of them."""
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.normalizer = normalizers.Sequence([normalizers.Replace(Regex(INVISIBLE), ""), normalizers.Lowercase()])
+    tokenizer.normalizer = normalizer()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Split(Regex(PATTERN), "isolated"),

@@ -1,4 +1,8 @@
-"""Heads on every token: one prefill of a window gives the scores of all its prefixes."""
+"""Heads on every token: one prefill of a window gives the scores of all its prefixes.
+
+A head that was trained at one position only is read there and nowhere else: at the first token after the text, where
+the guard's template closes the turn.
+"""
 
 from __future__ import annotations
 
@@ -7,53 +11,98 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from riskline.errors import RecordError
-from riskline.manifest import Manifest, Outputs
+from riskline.manifest import Outputs
 from riskline.records import Encoded, HeadRun, Label, Logits, Request, Role, Scores
 from riskline.window import Layout, row
 
 if TYPE_CHECKING:
+    from riskline.heads import Task
     from riskline.records import Floats, RawFloats
 
 DECIMALS = 4
 """Scores are rounded before any decision, so that stored and fresh scores decide alike."""
 
 
-def stream(manifest: Manifest, role: Role, encoded: Encoded) -> HeadRun:
+def stream(task: Task) -> HeadRun:
     """Score every judged token: a window's rows, minus those that an earlier window already gave.
 
     Raises:
         RecordError: the model gave NaN or infinity, or the context leaves no room.
     """
-    outputs = manifest.roles[role]
-    names = (outputs.risk, outputs.category) if outputs.category else (outputs.risk,)
-    layout = Layout.of(encoded, manifest.window, manifest.overlap)
+    outputs, encoded = task.outputs, task.encoded
+    if outputs.at != "text":
+        return (yield from _once(task))
+    names = names_of(outputs)
+    layout = Layout.of(encoded, task.manifest.window, task.manifest.overlap)
     parts: list[Logits] = []
+    closing: Logits = {}
     for start, own, end in layout.windows(len(encoded.judged)):
         logits = yield Request(row(encoded, start, end), names)
         first, last = len(encoded.before) + own - start, len(encoded.before) + end - start
         parts.append({name: values[first:last] for name, values in logits.items()})
+        closing = {name: values[last:] for name, values in logits.items()}
     joined = parts[0] if len(parts) == 1 else {name: np.concatenate([part[name] for part in parts]) for name in names}
-    return scores(outputs, role, encoded, joined, len(parts))
+    return scores(outputs, task.role, encoded, joined, len(parts), closing if len(encoded.after) else None)
 
 
-def scores(outputs: Outputs, role: Role, encoded: Encoded, logits: Logits, windows: int) -> Scores:
+def _once(task: Task) -> HeadRun:
+    """Score the text once a window, at the position after it or for the whole row; the worst window counts."""
+    outputs, encoded = task.outputs, task.encoded
+    layout = Layout.of(encoded, task.manifest.window, task.manifest.overlap)
+    found: list[Scores] = []
+    for start, _, end in layout.windows(len(encoded.judged)):
+        logits = yield Request(row(encoded, start, end), names_of(outputs))
+        at = 0 if outputs.at == "whole" else len(encoded.before) + end - start
+        one = {name: values[at : at + 1] for name, values in logits.items()}
+        found.append(scores(outputs, task.role, encoded, one, 1))
+    return worst(found)
+
+
+def worst(found: list[Scores]) -> Scores:
+    """Return the scores of the riskiest window, counted as all of them."""
+    from dataclasses import replace
+
+    one = min(found, key=lambda scores: float(scores.safe[-1]))
+    return replace(one, windows=len(found)) if len(found) > 1 else one
+
+
+def names_of(outputs: Outputs) -> tuple[str, ...]:
+    """Return the graph's outputs that a role needs."""
+    return tuple(dict.fromkeys(name for name in (outputs.risk, outputs.category) if name))
+
+
+def scores(
+    outputs: Outputs, role: Role, encoded: Encoded, logits: Logits, windows: int, closing: Logits | None = None
+) -> Scores:
     """Return the rounded probabilities of judged tokens' logits, each (tokens, classes)."""
-    if not all(np.isfinite(values).all() for values in logits.values()):
-        raise RecordError("non-finite", "the model gave NaN or infinity for this text; expected finite scores")
-    risk = np.round(_softmax(logits[outputs.risk]), DECIMALS)
-    columns = {label: risk[:, index] for index, label in enumerate(outputs.labels)}
+    columns = _labels(outputs, logits)
+    last = _labels(outputs, closing) if closing else None
+    safe = columns[Label.safe]
     return Scores(
-        safe=columns[Label.safe],
+        safe=safe,
         controversial=columns.get(Label.controversial),
         unsafe=columns[Label.unsafe],
-        kinds=np.round(_kinds(outputs, logits, 1 - columns[Label.safe]), DECIMALS),
+        kinds=np.round(_kinds(outputs, logits, 1 - safe), DECIMALS),
         categories=outputs.categories,
         offsets=encoded.offsets,
         role=role,
         trajectory=outputs.trajectory,
         windows=windows,
         context_truncated=encoded.context_truncated,
+        closing=np.stack([last.get(label, np.zeros(len(last[Label.safe]))) for label in Label], 1) if last else None,
     )
+
+
+def _labels(outputs: Outputs, logits: Logits) -> dict[Label, Floats]:
+    """P(label) of every position, rounded; logits of one label add up."""
+    if not all(np.isfinite(values).all() for values in logits.values()):
+        raise RecordError("non-finite", "the model gave NaN or infinity for this text; expected finite scores")
+    if outputs.label_scores == "highest":
+        unsafe = np.round(sigmoid(logits[outputs.risk]).max(axis=1), DECIMALS)
+        return {Label.safe: np.round(1 - unsafe, DECIMALS), Label.unsafe: unsafe}
+    risk = softmax(logits[outputs.risk])
+    means = {label: [i for i, one in enumerate(outputs.labels) if one is label] for label in set(outputs.labels)}
+    return {label: np.round(risk[:, columns].sum(axis=1), DECIMALS) for label, columns in means.items()}
 
 
 def _kinds(outputs: Outputs, logits: Logits, risk: Floats) -> Floats:
@@ -62,11 +111,17 @@ def _kinds(outputs: Outputs, logits: Logits, risk: Floats) -> Floats:
         return np.zeros((len(risk), 0))
     values = logits[outputs.category]
     if outputs.category_scores == "single":
-        return risk[:, None] * _softmax(values)
-    return np.asarray(1 / (1 + np.exp(-values.astype(np.float64))))
+        return risk[:, None] * softmax(values)
+    return sigmoid(values)
 
 
-def _softmax(logits: RawFloats) -> Floats:
+def sigmoid(logits: RawFloats) -> Floats:
+    """Return the independent probabilities of logits."""
+    return np.asarray(1 / (1 + np.exp(-logits.astype(np.float64))))
+
+
+def softmax(logits: RawFloats) -> Floats:
+    """Return the probabilities of logits along the last axis."""
     values = logits.astype(np.float64)
-    powers = np.exp(values - values.max(axis=1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+    powers = np.exp(values - values.max(axis=-1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
