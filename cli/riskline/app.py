@@ -123,13 +123,16 @@ app.add_typer(guards_app, name="guards")
 
 @guards_app.callback()
 def guards(context: typer.Context, json: guards_commands.AsJson = False) -> None:
-    """List the guards found; or show or verify one."""
+    """List the guards found; or show, pull, export, verify or remove one."""
     if context.invoked_subcommand is None:
         raise typer.Exit(exit_code(_run(lambda: guards_commands.list_guards(json=json))))
 
 
 guards_app.command("show")(_ending_in_exit(guards_commands.show))
+guards_app.command("pull")(_ending_in_exit(guards_commands.pull))
+guards_app.command("export")(_ending_in_exit(guards_commands.export))
 guards_app.command("verify")(_ending_in_exit(guards_commands.verify))
+guards_app.command("remove")(_ending_in_exit(guards_commands.remove))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import hashlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -42,20 +43,32 @@ def cache_folder() -> Path:
 
 
 def guards() -> Iterator[Manifest | GuardError]:
-    """Yield every guard on the search path by name, first hit only; a manifest that cannot be read as its error."""
-    for _, folder in sorted(_folders().items()):
+    """Yield every guard on the search path by name; a manifest that cannot be read as its error.
+
+    Of a name the first folder counts, unless it has no weights and a later one has.
+    """
+    for _, folders in sorted(_folders().items()):
         try:
-            yield read_manifest(folder)
+            yield _best(folders)
         except GuardError as error:
             yield error
 
 
-def _folders() -> dict[str, Path]:
-    found: dict[str, Path] = {}
+def _best(folders: Sequence[Path]) -> Manifest:
+    first = read_manifest(folders[0])
+    for folder in folders[1:] if not first.complete else ():
+        with contextlib.suppress(GuardError):
+            if (manifest := read_manifest(folder)).complete and manifest.name == first.name:
+                return manifest
+    return first
+
+
+def _folders() -> dict[str, list[Path]]:
+    found: dict[str, list[Path]] = {}
     for root in search_path():
         if root.is_dir():
             for manifest in sorted(root.glob(f"*/{MANIFEST}")):
-                found.setdefault(manifest.parent.name, manifest.parent)
+                found.setdefault(manifest.parent.name, []).append(manifest.parent)
     return found
 
 
@@ -81,7 +94,7 @@ def find(name: str) -> Bundle:
     base, _, precision = name.partition(":")
     folders = _folders()
     if base in folders:
-        return _bundle(read_manifest(folders[base]), precision)
+        return _bundle(_best(folders[base]), precision)
     if os.path.isfile(os.path.join(name, MANIFEST)):
         return _bundle(read_manifest(Path(name)), "")
     close = difflib.get_close_matches(base, folders, n=1)
@@ -92,6 +105,8 @@ def find(name: str) -> Bundle:
 
 
 def _bundle(manifest: Manifest, precision: str) -> Bundle:
+    if not manifest.complete:
+        return Bundle(manifest, precision)
     if precision and precision not in manifest.graphs:
         raise GuardError(
             f"guard `{manifest.name}` has no precision `{precision}`; it has: {', '.join(manifest.precisions)}"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast, get_args
 
 from riskline.errors import GuardError
-from riskline.records import Label, Role, Rule, RuleKind, Thresholds
+from riskline.records import Label, PairReading, Role, Rule, RuleKind, Thresholds
 
 MANIFEST = "guard.toml"
 CategoryScores: TypeAlias = Literal["single", "multi", "none"]
@@ -31,6 +31,8 @@ class Step:
     `label`: one of the labels. `categories`: a list, its parts apart by `separator`, followed by one of `ends`; `none`
     stands there for a safe text, for which the step is left out otherwise. `category`: whether the category
     `category` is there, safe or unsafe. `refusal`: yes or no. `other`: said because what follows stands on it.
+    Before there are weights, `added` may stand for the answers: the place of the first of two tokens, safe and unsafe,
+    among the ones that the checkpoint adds to its vocabulary.
     """
 
     before: str
@@ -40,6 +42,7 @@ class Step:
     separator: str | None = None
     none: str | None = None
     ends: tuple[str, ...] = ()
+    added: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,8 @@ class Template:
 
     `tags`: each turn is the special token of its role and its text. `jinja`: a chat template in `file`, which gets
     `messages` and `arguments`; `strip` where the guard's own template trims texts; `pair` where one message holds the
-    prompt and the response.
+    prompt and the response; `taxonomy` where it lists categories, by their codes. From the `checkpoint` comes a template
+    that is not known before there is one.
     """
 
     kind: str
@@ -75,6 +79,7 @@ class Template:
     strip: bool = False
     pair: bool = False
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    source: str = "bundle"
     taxonomy: Mapping[str, str] | None = None
 
 
@@ -201,7 +206,9 @@ def _consistent(manifest: Manifest, table: Table) -> None:
 def read_rule(table: Table) -> Rule:
     """Return the decision rule of a `rule` table."""
     kind = cast("RuleKind", table.choice("kind", get_args(RuleKind)))
-    rule = Rule(kind, table.integer("n", least=1) if kind == "hold" else 1)
+    n = table.integer("n", least=1) if kind in ("hold", "argmax-pairs") else 1
+    reading = cast("PairReading", table.choice("reading", get_args(PairReading))) if kind == "argmax-pairs" else "code"
+    rule = Rule(kind, n, reading)
     table.done()
     return rule
 
@@ -225,6 +232,7 @@ def _template(table: Table) -> Template:
             file=_inside(table.text("file"), table),
             strip=table.boolean("strip") if table.has("strip") else False,
             pair=table.boolean("pair") if table.has("pair") else False,
+            source=table.choice("from", ("bundle", "checkpoint")) if table.has("from") else "bundle",
             arguments=table.optional("arguments").values(),
             taxonomy=table.optional("taxonomy").all_texts() if table.has("taxonomy") else None,
         )
@@ -271,13 +279,14 @@ def _step(table: Table) -> Step:
     step = Step(
         before=table.text("before"),
         reads=reads,
-        answers=table.table("answers").all_texts(),
+        answers=table.table("answers").all_texts() if not table.has("added") else {},
         category=table.text("category") if reads == "category" else None,
         separator=table.text("separator") if reads == "categories" else None,
         none=table.text("none") if table.has("none") else None,
         ends=table.texts("ends") if table.has("ends") else (),
+        added=table.integer("added") if table.has("added") else None,
     )
-    if len(step.answers) < 2:
+    if len(step.answers) < 2 and step.added is None:
         raise table.wrong("answers", dict(step.answers), "at least two answers and what each means")
     meanings = {"label": set(Label.__members__), "category": {"safe", "unsafe"}, "refusal": {"yes", "no"}}
     if wrong := sorted(set(step.answers.values()) - meanings.get(reads, set(step.answers.values()))):

@@ -17,7 +17,7 @@ import orjson
 from riskline.errors import ConfigurationError, GuardError
 from riskline.manifest import Manifest, Table, read_rule
 from riskline.records import Label, Point, Role, Rule, Scores, Thresholds, Trajectory, TrajectoryKind, Verdict
-from riskline.trajectory import fires, level, segment_peaks, segments
+from riskline.trajectory import fires, level, pairs, segment_peaks, segments
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -85,6 +85,12 @@ class Policy:
         Raises:
             ConfigurationError: a category to ignore or escalate is none of the guard's.
         """
+        set_here = [self.thresholds, *self.roles.values()]
+        if self.rule_for(manifest).kind == "argmax-pairs" and any(o != Overrides() for o in set_here):
+            raise ConfigurationError(
+                f"policy `{self.name}` sets thresholds, and the rule argmax-pairs of {manifest.name} knows none",
+                hint='put a rule that does into a policy file: rule = { kind = "hold", n = 2 }',
+            )
         known = {category for outputs in manifest.roles.values() for category in outputs.categories}
         if unknown := sorted((self.ignore | self.escalate) - known):
             raise ConfigurationError(
@@ -206,9 +212,10 @@ class Judge:
 
     def _rule(self, scores: Scores) -> Rule:
         """A generative guard's verdict is what it says of the whole text, whether it was asked before or not."""
+        rule = self.policy.rule_for(self.manifest)
         if not scores.trajectory or self.manifest.head == "decision":
-            return Rule("final")
-        return self.policy.rule_for(self.manifest)
+            return replace(rule, n=1) if rule.kind == "argmax-pairs" else Rule("final")
+        return rule
 
     def empty(self, role: Role) -> Verdict:
         """Return the verdict on an empty or blank text, which no model has to see."""
@@ -236,6 +243,8 @@ class Judge:
         self, scores: Scores, risk: Floats, rule: Rule, ignored: npt.NDArray[np.bool_]
     ) -> tuple[Label, tuple[int, int] | None]:
         """The label before its reading, and the (onset, fired) tokens of the run that gave it."""
+        if rule.kind == "argmax-pairs":
+            return _paired(scores, rule, ignored)
         limits = self.policy.limits(self.manifest, scores.role)
         # An ignored token breaks a run but hides no other: a text may hold harm of several kinds.
         if run := fires(np.where(ignored, -1.0, scores.unsafe), limits.unsafe, rule):
@@ -265,6 +274,24 @@ class Judge:
         )
 
 
+def _paired(
+    scores: Scores, rule: Rule, ignored: npt.NDArray[np.bool_]
+) -> tuple[Label, tuple[int, int] | None]:
+    """The label that adjacent tokens' likeliest labels give, and its run among the judged tokens."""
+    middle = np.zeros_like(scores.safe) if scores.controversial is None else scores.controversial
+    rows = np.stack((scores.safe, middle, scores.unsafe), axis=1)
+    rows[ignored] = (1.0, 0.0, 0.0)
+    if rule.reading == "code" and scores.closing is not None and scores.trajectory:
+        rows = np.concatenate((rows, scores.closing))
+    # Where two are level the first in logit order wins, and unsafe stands before controversial there.
+    order = np.array([Label.safe, Label.unsafe, Label.controversial])
+    labels = order[rows[:, order].argmax(axis=1)]
+    if (found := pairs(labels, rule)) is None:
+        return Label.safe, None
+    last = len(scores.safe) - 1
+    return Label(found[2]), (min(found[0], last), min(found[1], last))
+
+
 def trajectory(scores: Scores, risk: Floats, text: str, kind: TrajectoryKind) -> Trajectory | None:
     """Return risk along `text` by tokens or by segments; a segment carries the scores of its highest token."""
     if kind == "none":
@@ -284,7 +311,7 @@ def trajectory(scores: Scores, risk: Floats, text: str, kind: TrajectoryKind) ->
         unsafe=tuple(scores.unsafe[tokens].tolist()),
         category=tuple(
             name if value >= 0.5 and known else None
-            for name, value, known in zip(named, risks, ~np.isnan(kinds).any(axis=1), strict=True)
+            for name, value, known in zip(named, risks, np.isfinite(kinds).all(axis=1).tolist(), strict=True)
         ),
     )
 

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 Role: TypeAlias = Literal["prompt", "response"]
 TurnRole: TypeAlias = Literal["system", "prompt", "response"]
 TrajectoryKind: TypeAlias = Literal["none", "tokens", "segments"]
-RuleKind: TypeAlias = Literal["hold", "final", "max"]
+RuleKind: TypeAlias = Literal["hold", "final", "max", "argmax-pairs"]
+PairReading: TypeAlias = Literal["code", "report"]
 Span: TypeAlias = tuple[int, int]
 """`[start, end)` in code points of the judged text as given."""
 
@@ -40,13 +41,18 @@ class Rule:
     """A decision rule: how a series of token scores becomes one decision.
 
     `final` reads the last token, `max` the highest one, `hold` needs `n` adjacent tokens (all of them
-    where a text is shorter).
+    where a text is shorter). `argmax-pairs` knows no thresholds: it is Qwen3Guard's, on the likeliest label of each token.
+    Read as its authors' `code`, `n` adjacent tokens of one label decide, unsafe before controversial wherever they stand,
+    and the positions that close the turn count; as their `report`, the first `n` adjacent tokens above safe do.
     """
 
     kind: RuleKind = "hold"
     n: int = 2
+    reading: PairReading = "code"
 
     def __str__(self) -> str:
+        if self.kind == "argmax-pairs":
+            return f"argmax-pairs n={self.n} reading={self.reading}"
         return f"hold n={self.n}" if self.kind == "hold" else self.kind
 
 

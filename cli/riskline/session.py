@@ -140,8 +140,8 @@ class Session:
             logits = self.run([ids], outputs)[0]
             return {name: values[-1:] for name, values in logits.items()}, Kept(ids, {})
         shared = _shared(before.ids, ids) if before else 0
-        state = {name: values[:, :, :shared] for name, values in before.state.items()} if before else None
-        logits, state = self.step(ids[shared:], state, outputs)
+        past = {name: values[:, :, :shared] for name, values in before.state.items()} if before else None
+        logits, state = self.step(ids[shared:], past, outputs)
         return {name: values[-1:] for name, values in logits.items()}, Kept(ids, state)
 
     def step(self, ids: Integers, state: State | None, outputs: Sequence[str]) -> tuple[Logits, State]:

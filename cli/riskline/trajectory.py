@@ -13,6 +13,8 @@ from riskline.records import Rule, Span
 if TYPE_CHECKING:
     from riskline.records import Floats, Integers
 
+    Labels = Integers
+
 # A segment ends after a line feed, or after a sentence's final marks; marks that also stand inside numbers and names
 # need white space behind them, those of scripts without spaces do not.
 _SEGMENT_END = re.compile(r"\n+|(?<![.!?…؟۔।॥])[.!?…؟۔।॥]++[\"'”’»)\]]*+\s+|[。！？｡．]+[”’」』）]*\s*")
@@ -34,6 +36,22 @@ def fires(series: Floats, threshold: float, rule: Rule) -> tuple[int, int] | Non
     return (int(hits[0]), int(hits[0]) + n - 1) if len(hits) else None
 
 
+def pairs(labels: Labels, rule: Rule) -> tuple[int, int, int] | None:
+    """Return (onset, fired, label) where adjacent tokens' likeliest labels decide, or None; `labels` are 0 to 2.
+
+    By the authors' `code`, `n` of the same label do, unsafe ones anywhere before controversial ones; by their `report`,
+    the first `n` above safe, and the last of these says which label it is.
+    """
+    n = min(rule.n, len(labels))
+    if rule.reading == "report":
+        found = fires((labels > 0).astype(np.float64), 1.0, Rule("hold", n))
+        return (*found, int(labels[found[1]])) if found else None
+    for label in (2, 1):
+        if found := fires((labels == label).astype(np.float64), 1.0, Rule("hold", n)):
+            return (*found, label)
+    return None
+
+
 def level(series: Floats, rule: Rule) -> int:
     """Return the token whose score is the highest threshold at which `rule` still fires on `series`.
 
@@ -48,7 +66,7 @@ def level(series: Floats, rule: Rule) -> int:
 
 
 def _length(series: Floats, rule: Rule) -> int:
-    return min(rule.n, len(series)) if rule.kind == "hold" else 1
+    return min(rule.n, len(series)) if rule.kind in ("hold", "argmax-pairs") else 1
 
 
 def _windowed_min(series: Floats, n: int) -> Floats:

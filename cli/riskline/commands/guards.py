@@ -1,20 +1,25 @@
-"""`riskline guards`: the catalog and its bundles, from manifests alone; only `verify` runs a guard."""
+"""`riskline guards`: the catalog and its bundles. `verify` and `export` run a guard, only `pull` uses the network."""
 
 from __future__ import annotations
 
+import importlib.util
+import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from riskline.catalog import Bundle, check_files, find, guards
+from riskline.catalog import Bundle, cache_folder, check_files, find, guards
 from riskline.commands import Ending, note
-from riskline.errors import GuardError, RisklineError
+from riskline.errors import GuardError, RisklineError, UsageError
 from riskline.escape import visible
+from riskline.manifest import read_manifest
 
 if TYPE_CHECKING:
     from riskline.manifest import Manifest
 
+PRECISIONS = ("fp32", "fp16", "int8", "int4")
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A guard's name, or the path of a bundle.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON.")]
 
@@ -60,10 +65,120 @@ def verify(
     Exit code 2 if a file or a score differs.
     """
     failed = False
-    for found in [find(name)] if name else list(guards()):
+    for found in [find(name)] if name else [guard for guard in guards() if _has_weights(guard)]:
         bundle = Bundle(found, found.precisions[0]) if not isinstance(found, Bundle | GuardError) else found
         failed |= not _verify(bundle, provider)
     return Ending(failed=failed)
+
+
+def pull(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME|BUNDLE", help="A guard's name, or a bundle: folder, tar file or address.")
+    ],
+    precision: Annotated[
+        str, typer.Option(metavar="P", help="What to export: fp32, fp16, int8 or int4.")
+    ] = "fp32",
+    revision: Annotated[
+        str | None, typer.Option(metavar="COMMIT", help="Another commit than the guard's own.", show_default=False)
+    ] = None,
+    export_it: Annotated[
+        bool, typer.Option("--export/--no-export", help="Export the checkpoint once it is here.")
+    ] = True,
+) -> Ending:
+    """Fetch a guard: its checkpoint from its hub, exported at once, or a bundle that is ready.
+
+    The only command that uses the network. HF_ENDPOINT, HF_TOKEN and the proxies' variables are read.
+    """
+    from riskline.pull import is_bundle, pull_bundle, pull_checkpoint
+
+    _require_precision(precision)
+    if is_bundle(name):
+        manifest = pull_bundle(name)
+        sys.stdout.write(f"{manifest.id} is installed in {visible(str(manifest.folder))}\n")
+        return Ending()
+    recipe = find(name).manifest
+    if "hub" not in recipe.origin:
+        raise GuardError(f"guard `{recipe.name}` is of no hub; nothing is to be pulled", hint="riskline guards")
+    note(f"{recipe.title}, {recipe.origin['hub']}; licence: {recipe.licence}")
+    folder, commit = pull_checkpoint(recipe, revision)
+    sys.stdout.write(f"{recipe.name}: checkpoint {commit} is in {visible(str(folder))}\n")
+    if not export_it:
+        return Ending()
+    if not _can_export():
+        note("note: what exports it is not installed")
+        note('hint: pip install torch==2.13.0 && pip install "riskline[export]"')
+        note(f"hint: riskline guards export {recipe.name}")
+        return Ending(failed=True)
+    return _export(recipe, folder, precision, None, commit, force=False)
+
+
+def export(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME|FOLDER", help="A pulled guard's name, or the folder of a checkpoint.")
+    ],
+    like: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="The guard whose manifest a folder's checkpoint fits.", show_default=False),
+    ] = None,
+    precision: Annotated[str, typer.Option(metavar="P", help="fp32, fp16, int8 or int4.")] = "fp32",
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="The bundle's folder. Default: the cache, under the name.", show_default=False),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Install it even if its proof fails.")] = False,
+) -> Ending:
+    """Make a bundle of a checkpoint (safetensors, config.json, tokenizer) and prove it against PyTorch.
+
+    A folder needs a guard.toml in it, or --like. Nothing of the checkpoint is run but its numbers.
+    """
+    from riskline.pull import pulled
+
+    _require_precision(precision)
+    if not _can_export():
+        raise GuardError(
+            "export needs PyTorch and transformers",
+            hint='pip install torch==2.13.0 && pip install "riskline[export]"',
+        )
+    if os.path.isdir(name):
+        folder, commit = Path(name), None
+        recipe = find(like).manifest if like else read_manifest(folder)
+    else:
+        recipe = find(name).manifest
+        folder, commit = pulled(recipe)
+    return _export(recipe, folder, precision, out, commit, force=force)
+
+
+def _export(
+    recipe: Manifest, folder: Path, precision: str, out: Path | None, commit: str | None, *, force: bool
+) -> Ending:
+    from riskline.export.bundle import export as make
+
+    place = out or cache_folder() / recipe.name
+    manifest, proof = make(recipe, folder, precision, place, commit=commit, force=force)  # type: ignore[arg-type]
+    sys.stdout.write(f"{manifest.id}: {proof}\n{visible(str(manifest.folder))}\n")
+    return Ending()
+
+
+def remove(name: Annotated[str, typer.Argument(metavar="NAME", help="A pulled guard's name.")]) -> Ending:
+    """Remove a pulled guard and its checkpoints from the cache."""
+    from riskline.pull import remove as gone
+
+    for path in gone(name):
+        sys.stdout.write(f"removed {visible(str(path))}\n")
+    return Ending()
+
+
+def _require_precision(precision: str) -> None:
+    if precision not in PRECISIONS:
+        raise UsageError(f"--precision is `{precision}`; expected one of: {', '.join(PRECISIONS)}")
+
+
+def _can_export() -> bool:
+    return all(importlib.util.find_spec(name) for name in ("torch", "transformers", "onnx", "tomli_w"))
+
+
+def _has_weights(guard: Manifest | GuardError) -> bool:
+    return isinstance(guard, GuardError) or guard.complete
 
 
 def _verify(bundle: Bundle | GuardError, provider: str) -> bool:
@@ -72,9 +187,11 @@ def _verify(bundle: Bundle | GuardError, provider: str) -> bool:
         return False
     manifest = bundle.manifest
     try:
+        if not manifest.complete:
+            raise GuardError("it has no weights on this machine", hint=f"riskline guards pull {manifest.name}")
         check_files(manifest, everything=True)
         sys.stdout.write(f"{manifest.id}: {len(manifest.files)} files are as the manifest says\n")
-        return _verify_goldens(bundle, provider)
+        return all([_verify_goldens(Bundle(manifest, precision), provider) for precision in manifest.precisions])
     except RisklineError as error:
         note(f"error: {manifest.name}: {error.message}")
         if error.hint:

@@ -29,9 +29,9 @@ def print_guards(manifests: Sequence[Manifest]) -> None:
             manifest.status,
             ", ".join(manifest.roles),
             ", ".join(trajectories) or "none",
-            ", ".join(map(visible, manifest.precisions)),
+            ", ".join(map(visible, manifest.precisions)) or "none here",
             visible(manifest.licence),
-            _megabytes(manifest),
+            _megabytes(manifest) if manifest.complete else "–",
         )
     _console().print(table)
 
@@ -61,7 +61,8 @@ def _rows(manifest: Manifest) -> list[tuple[str, str]]:
     for role, outputs in manifest.roles.items():
         rows.append((role, f"labels in logit order: {', '.join(label.name for label in outputs.labels)}"))
         rows.append(("", f"categories ({outputs.category_scores}): {', '.join(outputs.categories) or 'none'}"))
-        rows.append(("", f"trajectory: {'trained' if outputs.trajectory else 'none'}"))
+        kind = "by probing" if manifest.head == "decision" else "trained"
+        rows.append(("", f"trajectory: {kind if outputs.trajectory else 'none'}"))
     rows += [("origin", f"{key}: {value}") for key, value in manifest.origin.items()]
     rows += [("file", f"{name}  {facts.size:,} bytes  sha256 {facts.sha256}") for name, facts in manifest.files.items()]
     return [*rows, ("folder", str(manifest.folder))]
