@@ -19,6 +19,7 @@ from riskline.commands.check import check
 from riskline.commands.config import defaults, find_config
 from riskline.commands.doctor import doctor
 from riskline.commands.evaluate import evaluate
+from riskline.commands.explain import explain
 from riskline.commands.schema import schema
 from riskline.commands.score import score
 from riskline.commands.trace import trace
@@ -116,6 +117,7 @@ def _silence_stdout() -> int:
 for _command in (check, score, trace, doctor, schema):
     app.command()(_ending_in_exit(_command))
 app.command("eval")(_ending_in_exit(evaluate))
+app.command("explain")(_ending_in_exit(explain))
 
 guards_app = typer.Typer(invoke_without_command=True, help="The catalog of guards and their bundles.")
 app.add_typer(guards_app, name="guards")

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
+from riskline.asked import Asked
 from riskline.catalog import DEFAULT_GUARD, Bundle, check_files, find
 from riskline.errors import GuardError, RecordError
 from riskline.heads import HEADS, Task
@@ -127,9 +128,7 @@ class Guard:
         return self._whole(turns, limit)
 
     def _whole(self, turns: Sequence[Turn], limit: int) -> Encoded:
-        """The row of a chat template. Where the context takes more than `limit`, the oldest turns go, then the start
-        of the nearest.
-        """
+        """The row of a chat template; of a context over `limit` the oldest turns go, then the start of the nearest."""
         *context, judged = turns
         sizes = [len(self.tokenizer.words(turn.text)[0]) for turn in context]
         first = 0
@@ -146,12 +145,21 @@ class Guard:
         worded = [turns for turns in conversations if not _blank(turns[-1])]
         # One record of many turns is no reason for a larger run than any other.
         chunks = (worded[start : start + self.batch] for start in range(0, len(worded), self.batch))
-        probe = judge.trajectory != "none"
-        scored = iter([scores for chunk in chunks for scores in self.score(chunk, probe=probe)])
+        scored = iter([scores for chunk in chunks for scores in self._scored(chunk, judge)])
         return [
             self._empty(turns[-1], judge) if _blank(turns[-1]) else _verdict(judge, next(scored), turns[-1].text)
             for turns in conversations
         ]
+
+    def _scored(self, conversations: list[tuple[Turn, ...]], judge: Judge) -> list[Scores | RecordError]:
+        """Scores, those of generative guards along the text where the judge wants that."""
+        if self.manifest.head != "decision" or judge.trajectory == "none" or not judge.sparing:
+            return self.score(conversations, probe=judge.trajectory != "none")
+        found = self.score(conversations)
+        for index, scores in enumerate(found):
+            if isinstance(scores, Scores) and judge.decide(scores, conversations[index][-1].text).label > Label.safe:
+                found[index] = self.score([conversations[index]], probe=True)[0]
+        return found
 
     def _empty(self, turn: Turn, judge: Judge) -> Verdict | RecordError:
         if turn.role == "system" or turn.role not in self.manifest.roles:
@@ -194,7 +202,7 @@ class Guard:
         return [answers[index] for index in requests]
 
     def _follow(self, index: int, request: Request, kept: dict[int, Kept]) -> Logits | RecordError:
-        """The logits of a row's end, run on from the row before it, the first row from what the template begins with."""
+        """The logits of a row's end, run on from the row before it; the first from what the template begins with."""
         try:
             logits, kept[index] = self.session.follow(kept.get(index), request.ids, request.outputs)
         except RecordError as error:
@@ -239,8 +247,16 @@ def _outcome(record: Record, verdicts: Sequence[Verdict | RecordError]) -> Outco
     return Judged(record, replace(worst, unseen=unseen, turns=turns))
 
 
-def load(guard: str | Bundle = DEFAULT_GUARD, *, provider: str = "auto", batch: int | None = None) -> Guard:
+def load(
+    guard: str | Bundle = DEFAULT_GUARD,
+    *,
+    provider: str = "auto",
+    batch: int | None = None,
+    asked: Asked | None = None,
+) -> Guard:
     """Return a loaded guard: a name of the catalog, `NAME:PRECISION`, or the path of a bundle.
+
+    `asked` are categories or a guideline of the user's, for guards whose template takes them.
 
     Every file up to 64 MiB is hashed against the manifest first. Nothing is downloaded.
 
@@ -249,6 +265,8 @@ def load(guard: str | Bundle = DEFAULT_GUARD, *, provider: str = "auto", batch: 
         ProviderError: the provider cannot run here.
     """
     bundle = guard if isinstance(guard, Bundle) else find(guard)
+    if asked is not None:
+        bundle = replace(bundle, manifest=asked.of_guard(bundle.manifest))
     manifest = bundle.manifest
     if not manifest.complete:
         raise GuardError(

@@ -67,7 +67,7 @@ class Outputs:
 class Template:
     """How turns become a row.
 
-    `tags`: each turn is the special token of its role and its text. `jinja`: a chat template in `file`, which gets
+    `tags`: each turn is the special token of its role and its text. `jinja`: a chat template in `file` gets
     `messages` and `arguments`; `strip` where the guard's own template trims texts; `pair` where one message holds the
     prompt and the response; `taxonomy` where it lists categories, by their codes. From the `checkpoint` comes a template
     that is not known before there is one.

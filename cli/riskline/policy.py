@@ -169,9 +169,17 @@ class Judge:
     manifest: Manifest
     policy: Policy
     trajectory: TrajectoryKind = "none"
+    names: Mapping[str, str | None] | None = None
+    """Other names for the guard's categories; None for one that has no other."""
+    sparing: bool = False
+    """Whether a guard that has to be asked along the text is asked so only where the whole is flagged."""
 
     def decide(self, scores: Scores, text: str) -> Verdict:
-        """Return the verdict on `text`; label and risk do not depend on `trajectory`."""
+        """Return the verdict on `text`; label and risk do not depend on `trajectory` or on names."""
+        verdict = self._decide(scores, text)
+        return verdict if self.names is None else _renamed(verdict, self.names)
+
+    def _decide(self, scores: Scores, text: str) -> Verdict:
         risk = np.round(1 - scores.safe, 4)
         rule = self._rule(scores)
         at = level(risk, rule)
@@ -219,7 +227,7 @@ class Judge:
 
     def empty(self, role: Role) -> Verdict:
         """Return the verdict on an empty or blank text, which no model has to see."""
-        return Verdict(
+        verdict = Verdict(
             label=Label.safe,
             risk=0.0,
             judged=role,
@@ -231,6 +239,7 @@ class Judge:
             categories=dict.fromkeys(self.manifest.roles[role].categories, 0.0),
             empty=True,
         )
+        return verdict if self.names is None else _renamed(verdict, self.names)
 
     def _ignored(self, scores: Scores) -> npt.NDArray[np.bool_]:
         """Which tokens are most of all of a kind that the policy ignores, (tokens,)."""
@@ -274,9 +283,26 @@ class Judge:
         )
 
 
-def _paired(
-    scores: Scores, rule: Rule, ignored: npt.NDArray[np.bool_]
-) -> tuple[Label, tuple[int, int] | None]:
+def _renamed(verdict: Verdict, names: Mapping[str, str | None]) -> Verdict:
+    """The verdict in another taxonomy's words; of several categories with one counterpart the highest counts."""
+    kinds: dict[str, float | None] = {}
+    for name, value in verdict.categories.items():
+        if (other := names.get(name)) is not None:
+            known = [one for one in (kinds.get(other), value) if one is not None]
+            kinds[other] = max(known) if known else None
+    along = verdict.trajectory
+    if along is not None:
+        along = replace(along, category=tuple(name and names.get(name) for name in along.category))
+    return replace(
+        verdict,
+        category=verdict.category and names.get(verdict.category),
+        categories=kinds,
+        native_categories=verdict.categories,
+        trajectory=along,
+    )
+
+
+def _paired(scores: Scores, rule: Rule, ignored: npt.NDArray[np.bool_]) -> tuple[Label, tuple[int, int] | None]:
     """The label that adjacent tokens' likeliest labels give, and its run among the judged tokens."""
     middle = np.zeros_like(scores.safe) if scores.controversial is None else scores.controversial
     rows = np.stack((scores.safe, middle, scores.unsafe), axis=1)
@@ -311,7 +337,7 @@ def trajectory(scores: Scores, risk: Floats, text: str, kind: TrajectoryKind) ->
         unsafe=tuple(scores.unsafe[tokens].tolist()),
         category=tuple(
             name if value >= 0.5 and known else None
-            for name, value, known in zip(named, risks, np.isfinite(kinds).all(axis=1).tolist(), strict=True)
+            for name, value, known in zip(named, risks, [bool(np.isfinite(row).all()) for row in kinds], strict=True)
         ),
     )
 

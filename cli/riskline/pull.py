@@ -139,7 +139,9 @@ def _plainly(hub: str) -> Iterator[None]:
     except errors.RevisionNotFoundError as error:
         raise GuardError(f"`{hub}` has no such revision", hint="pass --revision with a commit of it") from error
     except (errors.HfHubHTTPError, errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled) as error:
-        raise GuardError(f"the hub did not give `{hub}`: {_first_line(error)}", hint="run the same line again") from error
+        raise GuardError(
+            f"the hub did not give `{hub}`: {_first_line(error)}", hint="run the same line again"
+        ) from error
     except OSError as error:
         raise OutputError(f"`{hub}` could not be fetched: {error.strerror or _first_line(error)}") from error
     except Exception as error:
@@ -159,7 +161,11 @@ def _first_line(error: Exception) -> str:
 
 def is_bundle(source: str) -> bool:
     """Whether `source` is a bundle itself: a folder with a manifest, a tar file or an address of one."""
-    return source.startswith(("https://", "http://")) or os.path.isfile(source) or os.path.isfile(os.path.join(source, MANIFEST))
+    return (
+        source.startswith(("https://", "http://"))
+        or os.path.isfile(source)
+        or os.path.isfile(os.path.join(source, MANIFEST))
+    )
 
 
 def pull_bundle(source: str) -> Manifest:
@@ -198,7 +204,7 @@ def install(folder: Path, manifest: Manifest) -> Manifest:
 
 
 def _unpacked(source: str, staging: Path) -> Path:
-    if os.path.isdir(source):
+    if os.path.isdir(source):  # noqa: PTH112 - an address is no path
         return Path(source)
     archive = Path(source)
     if source.startswith(("https://", "http://")):
@@ -210,8 +216,8 @@ def _unpacked(source: str, staging: Path) -> Path:
                 # Flat, and files only: nothing of an archive can land elsewhere.
                 name = member.name.rpartition("/")[2]
                 if member.isfile() and name and name not in (".", ".."):
-                    with tar.extractfile(member) as data, (staging / name).open("xb") as file:  # type: ignore[union-attr]
-                        shutil.copyfileobj(data, file, _BLOCK)  # type: ignore[arg-type]
+                    with (staging / name).open("xb") as file:
+                        shutil.copyfileobj(tar.extractfile(member), file, _BLOCK)  # type: ignore[arg-type]
     except (tarfile.TarError, FileExistsError, EOFError) as error:
         raise GuardError(f"`{source}` is no tar file of a bundle: {error}") from error
     if not (staging / MANIFEST).is_file():
@@ -257,7 +263,9 @@ def remove(name: str) -> list[Path]:
     found = [path for path in (root / name, *sorted((root / CHECKPOINTS).glob(f"{name}-*"))) if path.is_dir()]
     found = [path for path in found if path.parent in (root, root / CHECKPOINTS) and _is_of(path, name)]
     if not found:
-        raise GuardError(f"the cache holds no `{name}`; what ships with riskline is not removed", hint="riskline guards")
+        raise GuardError(
+            f"the cache holds no `{name}`; what ships with riskline is not removed", hint="riskline guards"
+        )
     try:
         for path in found:
             shutil.rmtree(path)

@@ -41,9 +41,9 @@ class Rule:
     """A decision rule: how a series of token scores becomes one decision.
 
     `final` reads the last token, `max` the highest one, `hold` needs `n` adjacent tokens (all of them
-    where a text is shorter). `argmax-pairs` knows no thresholds: it is Qwen3Guard's, on the likeliest label of each token.
-    Read as its authors' `code`, `n` adjacent tokens of one label decide, unsafe before controversial wherever they stand,
-    and the positions that close the turn count; as their `report`, the first `n` adjacent tokens above safe do.
+    where a text is shorter). `argmax-pairs` knows no thresholds: it is Qwen3Guard's, on each token's likeliest label.
+    Read as its authors' `code`, `n` adjacent tokens of one label decide, unsafe before controversial wherever they
+    stand, and the positions that close the turn count; as their `report`, the first `n` adjacent tokens above safe.
     """
 
     kind: RuleKind = "hold"
@@ -304,6 +304,7 @@ class Verdict:
     categories: Mapping[str, float | None] = field(default_factory=dict)
     refusal: bool | None = None
     native: str | None = None
+    native_categories: Mapping[str, float | None] | None = None
     onset: Point | None = None
     fired: Point | None = None
     peak: Point | None = None
@@ -339,6 +340,8 @@ class Verdict:
         out |= {key: True for key in ("empty", "context_truncated") if getattr(self, key)}
         if self.native is not None:
             out["native"] = self.native
+        if self.native_categories is not None:
+            out["native_categories"] = dict(self.native_categories)
         if self.unseen:
             out["unseen"] = self.unseen
         if self.turns:

@@ -277,7 +277,9 @@ def _empty_state(cache: Cache | None, inputs: Mapping[str, str]) -> State:
         return {}
     names = [f"past_key_values.{layer}.{kind}" for layer in range(cache.layers) for kind in ("key", "value")]
     if missing := sorted(set(names) - inputs.keys()):
-        raise GuardError(f"the graph has no input `{missing[0]}`, which its manifest says", hint="riskline guards verify")
+        raise GuardError(
+            f"the graph has no input `{missing[0]}`, which its manifest says", hint="riskline guards verify"
+        )
     half = "float16" in inputs[names[0]]
     empty = np.zeros((1, cache.heads, 0, cache.head_dim), np.float16 if half else np.float32)
     return dict.fromkeys(names, empty)

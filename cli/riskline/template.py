@@ -1,6 +1,6 @@
 """A conversation as pieces, each marked ours (the template's) or theirs (the user's text).
 
-A chat template never sees the user's text: it is rendered around marks, and the texts take the marks' places after that.
+A chat template never sees the user's text: it is rendered around marks, and the texts take the marks' places after.
 So no text can act on a template, and what a template would do to special words in a text is not done.
 """
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 from corpus import CATEGORIES, Row
-from numpy.typing import NDArray
 from lexicon import Lexicon
+from numpy.typing import NDArray
 from obfuscate import obfuscate
 from tokenizers import Tokenizer
 from torch import Tensor

@@ -18,8 +18,8 @@ PATTERN = r" ?[\p{L}\p{M}]{1,24}| ?\p{N}{1,3}| ?[^\s\p{L}\p{M}\p{N}]{1,8}|\s{1,1
 # Invisible marks inside a word hide it from a reader of tokens, not from a reader of the page: zero-width spaces and
 # joiners, the soft hyphen, variation selectors and directional marks are dropped where a letter stands before them.
 INVISIBLE = r"(?<=\p{L})[\u00AD\u200B-\u200F\u202A-\u202E\u2060-\u2064\uFE00-\uFE0F\uFEFF]+"
-# What a reader takes for a Latin letter becomes one where a Latin letter is its neighbour: letters of other scripts, and
-# digits and signs between two letters. An address keeps its at sign.
+# What a reader takes for a Latin letter becomes one where a Latin letter is its neighbour: letters of other scripts,
+# and digits and signs between two letters. An address keeps its at sign.
 LOOK_ALIKES = {
     "a": "аα", "b": "Ьь", "c": "сϲ", "d": "ԁ", "e": "еε", "g": "ɡ", "h": "һ", "i": "іιı", "j": "ј", "k": "κк", "l": "ӏ",
     "m": "м", "n": "ո", "o": "оοօ", "p": "рρ", "q": "ԛ", "r": "г", "s": "ѕ", "t": "т", "u": "υս", "v": "ν", "w": "ԝ",

@@ -25,6 +25,8 @@ def check(
     policy: options.Policy = "default",
     unsafe_threshold: options.UnsafeThreshold = None,
     controversial_threshold: options.ControversialThreshold = None,
+    taxonomy: options.Taxonomy = None,
+    guideline: options.Guideline = None,
     provider: options.Provider = "auto",
     allow_incomplete: options.AllowIncomplete = False,
     allow_empty: Annotated[
@@ -69,7 +71,17 @@ def check(
         all_turns, include, max_record_bytes, strict_input,
     )  # fmt: skip
     telling = Telling(quiet, verbose, color)
-    judging = Judging(guard, policy, unsafe_threshold, controversial_threshold, provider, "segments")
+    judging = Judging(
+        guard,
+        policy,
+        unsafe_threshold,
+        controversial_threshold,
+        provider,
+        "segments",
+        taxonomy,
+        guideline,
+        sparing=True,
+    )
     writing = Writing("check", format, output or [], redaction(redact, redact_key))
     items = reading.open()
     loaded, judge = judging.load()

@@ -115,6 +115,8 @@ def evaluate(
     policy: options.Policy = "default",
     unsafe_threshold: options.UnsafeThreshold = None,
     controversial_threshold: options.ControversialThreshold = None,
+    taxonomy: options.Taxonomy = None,
+    guideline: options.Guideline = None,
     provider: options.Provider = "auto",
     allow_incomplete: options.AllowIncomplete = False,
     input_format: options.InputFormat = "auto",
@@ -167,7 +169,7 @@ def evaluate(
         "score", data, input_format, role, prompt_field, response_field, text_field, messages_field,
         all_turns, include, max_record_bytes, strict_input,
     )  # fmt: skip
-    judging = Judging(guard, policy, unsafe_threshold, controversial_threshold, provider, "none")
+    judging = Judging(guard, policy, unsafe_threshold, controversial_threshold, provider, "none", taxonomy, guideline)
     telling = Telling(quiet, verbose, color)
     outputs = Outputs(json, output, html, scores)
     measuring = Measuring(gold, reading, bootstrap, seed, judging, read, telling)
@@ -239,7 +241,7 @@ class Measuring:
         # Strict and loose are both reported, so the policy's own choice between them is not made here.
         three = replace(judge.policy, reading="three")
         along = bool(self.gold.spans_field or self.gold.onset_field)
-        observer = Observer(judge.manifest, three, "none", self.reading.value, along)
+        observer = Observer(judge.manifest, three, "none", judge.names, reading=self.reading.value, along=along)
         rows = Rows(scores)
         progress = self.telling.on_terminal
         total = self.read.lines() if progress else None

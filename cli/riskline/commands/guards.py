@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -75,9 +74,7 @@ def pull(
     name: Annotated[
         str, typer.Argument(metavar="NAME|BUNDLE", help="A guard's name, or a bundle: folder, tar file or address.")
     ],
-    precision: Annotated[
-        str, typer.Option(metavar="P", help="What to export: fp32, fp16, int8 or int4.")
-    ] = "fp32",
+    precision: Annotated[str, typer.Option(metavar="P", help="What to export: fp32, fp16, int8 or int4.")] = "fp32",
     revision: Annotated[
         str | None, typer.Option(metavar="COMMIT", help="Another commit than the guard's own.", show_default=False)
     ] = None,
@@ -123,7 +120,9 @@ def export(
     precision: Annotated[str, typer.Option(metavar="P", help="fp32, fp16, int8 or int4.")] = "fp32",
     out: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="The bundle's folder. Default: the cache, under the name.", show_default=False),
+        typer.Option(
+            metavar="DIR", help="The bundle's folder. Default: the cache, under the name.", show_default=False
+        ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Install it even if its proof fails.")] = False,
 ) -> Ending:
@@ -139,7 +138,7 @@ def export(
             "export needs PyTorch and transformers",
             hint='pip install torch==2.13.0 && pip install "riskline[export]"',
         )
-    if os.path.isdir(name):
+    if Path(name).is_dir():
         folder, commit = Path(name), None
         recipe = find(like).manifest if like else read_manifest(folder)
     else:
@@ -191,7 +190,7 @@ def _verify(bundle: Bundle | GuardError, provider: str) -> bool:
             raise GuardError("it has no weights on this machine", hint=f"riskline guards pull {manifest.name}")
         check_files(manifest, everything=True)
         sys.stdout.write(f"{manifest.id}: {len(manifest.files)} files are as the manifest says\n")
-        return all([_verify_goldens(Bundle(manifest, precision), provider) for precision in manifest.precisions])
+        return all(_verify_goldens(Bundle(manifest, precision), provider) for precision in manifest.precisions)
     except RisklineError as error:
         note(f"error: {manifest.name}: {error.message}")
         if error.hint:

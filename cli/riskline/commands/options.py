@@ -67,6 +67,20 @@ ControversialThreshold = Annotated[
         min=0, max=1, help="Risk from which a text is controversial. Default: the policy's.", rich_help_panel=JUDGING
     ),
 ]
+Taxonomy = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME|FILE",
+        help="Name categories as another taxonomy does; or, from a TOML file, judge by these.",
+        rich_help_panel=JUDGING,
+    ),
+]
+Guideline = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TEXT|@FILE", help="What the guard is to judge by, where it takes that.", rich_help_panel=JUDGING
+    ),
+]
 Provider = Annotated[
     str,
     typer.Option(metavar="NAME", help="auto, cpu, cuda, tensorrt, coreml, dml or openvino.", rich_help_panel=JUDGING),

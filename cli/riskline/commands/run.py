@@ -18,6 +18,7 @@ from riskline.finding import Redaction
 from riskline.records import Chosen, Item, Label, Result, Skip, Summary, TrajectoryKind
 
 if TYPE_CHECKING:
+    from riskline.asked import Asked
     from riskline.guard import Guard
     from riskline.policy import Judge, Overrides, Policy
     from riskline.sinks import Sink
@@ -33,6 +34,9 @@ class Judging:
     controversial: float | None
     provider: str
     trajectory: TrajectoryKind
+    taxonomy: str | None = None
+    guideline: str | None = None
+    sparing: bool = False
 
     def read_policy(self) -> Policy:
         """Return the policy with the thresholds of the flags over its own."""
@@ -49,13 +53,23 @@ class Judging:
     def load(self) -> tuple[Guard, Judge]:
         """Load the guard and bind the policy to it."""
         # numpy and ONNX Runtime: only when something is judged
+        from riskline.asked import Asked
         from riskline.guard import load
         from riskline.policy import Judge
 
         policy = self.read_policy()
-        guard = load(self.guard, provider=self.provider)
+        asked = Asked.of(self.taxonomy, self.guideline)
+        guard = load(self.guard, provider=self.provider, asked=asked)
         policy.check(guard.manifest)
-        return guard, Judge(guard.manifest, policy, self.trajectory)
+        return guard, Judge(guard.manifest, policy, self.trajectory, self._names(guard, asked), self.sparing)
+
+    def _names(self, guard: Guard, asked: Asked | None) -> dict[str, str | None] | None:
+        from riskline.taxonomy import renaming
+
+        if self.taxonomy is None or (asked and asked.categories):
+            return None
+        every = [name for outputs in guard.manifest.roles.values() for name in outputs.categories]
+        return renaming(dict.fromkeys(every), self.taxonomy)
 
 
 def _flags_over(flags: Overrides, set_: Overrides) -> Overrides:

@@ -27,6 +27,8 @@ def score(
     policy: options.Policy = "default",
     unsafe_threshold: options.UnsafeThreshold = None,
     controversial_threshold: options.ControversialThreshold = None,
+    taxonomy: options.Taxonomy = None,
+    guideline: options.Guideline = None,
     provider: options.Provider = "auto",
     fail_on: Annotated[
         FailOn, typer.Option(help="The least label that makes the exit code 1.", rich_help_panel=options.JUDGING)
@@ -79,7 +81,9 @@ def score(
         all_turns, include, max_record_bytes, strict_input,
     )  # fmt: skip
     telling = Telling(quiet, verbose, color)
-    judging = Judging(guard, policy, unsafe_threshold, controversial_threshold, provider, trajectory.value)
+    judging = Judging(
+        guard, policy, unsafe_threshold, controversial_threshold, provider, trajectory.value, taxonomy, guideline
+    )
     keyed = Keyed(key, overwrite_key, only_verdict)
     writing = Writing("score", format, output or [], redaction(redact, redact_key), keyed)
     items = reading.open()

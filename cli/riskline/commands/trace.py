@@ -43,6 +43,8 @@ def trace(
     policy: options.Policy = "default",
     unsafe_threshold: options.UnsafeThreshold = None,
     controversial_threshold: options.ControversialThreshold = None,
+    taxonomy: options.Taxonomy = None,
+    guideline: options.Guideline = None,
     provider: options.Provider = "auto",
     input_format: options.InputFormat = "auto",
     role: options.Role = options.BareRole.prompt,
@@ -57,7 +59,7 @@ def trace(
     telling = Telling(quiet, verbose=False, color=color)
     reading = Reading("check", [], input_format, role, prompt_field, response_field, text_field, messages_field)
     record, address = _record(text, file, reading, telling)
-    judging = Judging(guard, policy, unsafe_threshold, controversial_threshold, provider, "tokens")
+    judging = Judging(guard, policy, unsafe_threshold, controversial_threshold, provider, "tokens", taxonomy, guideline)
     traced = _traced(record, judging, address, telling)
     if html:
         _write_page(traced, html, telling)

@@ -23,7 +23,7 @@ from riskline.export.decoder import Classifier, Guarded, Precision, Rows, assemb
 from riskline.export.reference import Reference, names_of_heads
 from riskline.guard import Guard, load
 from riskline.heads.decision import script
-from riskline.manifest import MANIFEST, Manifest, Template, read_manifest
+from riskline.manifest import MANIFEST, Manifest, read_manifest
 from riskline.policy import Judge, Policy
 from riskline.records import Label, Role, Scores, Turn
 from riskline.tokenizer import Tokenizer
@@ -47,13 +47,18 @@ class Proof:
     @property
     def holds(self) -> bool:
         """Whether the graph says what PyTorch says, within the precision's tolerance."""
-        return self.texts > 0 and self.logit <= TOLERANCES[self.precision] and (self.flips == 0 or self.precision != "fp32")
+        return (
+            self.texts > 0
+            and self.logit <= TOLERANCES[self.precision]
+            and (self.flips == 0 or self.precision != "fp32")
+        )
 
     def __str__(self) -> str:
         said = "as PyTorch" if self.holds else "NOT as PyTorch"
         return (
             f"{self.precision}: {self.texts} texts, largest difference of a logit {self.logit:.2g} "
-            f"(tolerance {TOLERANCES[self.precision]:g}), of a score {self.score:.2g}, {self.flips} labels differ: {said}"
+            f"(tolerance {TOLERANCES[self.precision]:g}), of a score {self.score:.2g}, "
+            f"{self.flips} labels differ: {said}"
         )
 
 
@@ -212,7 +217,9 @@ def _prove(document: dict[str, Any], folder: Path, precision: Precision, made: P
         scores = reference.score([turns])[0]
         if isinstance(scores, Scores):
             lines.append(_golden(turns, scores))
-            expected.append((turns, scores, reference.session.run([_row(reference, turns)], _names(reference, turns))[0]))
+            expected.append(
+                (turns, scores, reference.session.run([_row(reference, turns)], _names(reference, turns))[0])
+            )
     if not lines:
         raise GuardError(f"PyTorch could judge none of the golden texts: {scores}")
     (made / "golden.jsonl").write_bytes(b"".join(lines))
@@ -238,7 +245,9 @@ def _compared(guard: Guard, precision: str, expected: Sequence[tuple[tuple[Turn,
             raise GuardError(f"the graph cannot judge a golden text: {ours}")
         said = guard.session.run([_row(guard, turns)], list(logits))[0]
         logit = max(logit, *(float(np.abs(said[name] - logits[name]).max()) for name in logits))
-        score = max(score, float(np.abs(ours.unsafe - theirs.unsafe).max()), float(np.abs(ours.safe - theirs.safe).max()))
+        score = max(
+            score, float(np.abs(ours.unsafe - theirs.unsafe).max()), float(np.abs(ours.safe - theirs.safe).max())
+        )
         flips += judge.decide(ours, turns[-1].text).label != judge.decide(theirs, turns[-1].text).label
     return Proof(precision, len(expected), logit, score, flips)
 
@@ -259,7 +268,9 @@ def _texts(manifest: Manifest) -> list[tuple[Turn, ...]]:
     found = []
     for line in files("riskline.export").joinpath(TEXTS).read_bytes().splitlines():
         value = orjson.loads(line)
-        turns = [Turn("prompt", value["prompt"])] + ([Turn("response", value["response"])] if "response" in value else [])
+        turns = [Turn("prompt", value["prompt"])] + (
+            [Turn("response", value["response"])] if "response" in value else []
+        )
         if turns[-1].role in manifest.roles:
             found.append(tuple(turns))
     return found
@@ -290,7 +301,10 @@ def _facts(made: Path) -> dict[str, Any]:
     for path in sorted(made.iterdir()):
         if path.name != MANIFEST and path.is_file():
             with path.open("rb") as data:
-                out[path.name] = {"size": path.stat().st_size, "sha256": hashlib.file_digest(data, "sha256").hexdigest()}
+                out[path.name] = {
+                    "size": path.stat().st_size,
+                    "sha256": hashlib.file_digest(data, "sha256").hexdigest(),
+                }
     return out
 
 

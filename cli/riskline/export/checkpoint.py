@@ -112,7 +112,9 @@ def _shards(folder: Path) -> list[Path]:
         names = sorted(set(_json(folder / INDEX).get("weight_map", {}).values()))
         for name in names:
             if not isinstance(name, str) or name != Path(name).name or not name.endswith(".safetensors"):
-                raise GuardError(f"`{folder / INDEX}` names the file {name!r}; expected plain names of safetensors files")
+                raise GuardError(
+                    f"`{folder / INDEX}` names the file {name!r}; expected plain names of safetensors files"
+                )
             if not (folder / name).is_file():
                 raise GuardError(f"`{folder}` lacks `{name}`, which its index names", hint="pull the checkpoint again")
         if names:

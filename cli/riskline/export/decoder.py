@@ -1,7 +1,7 @@
-"""A decoder with its keys and values as an ONNX graph, assembled by hand from a checkpoint, one tensor at a time.
+"""A decoder with keys and values as an ONNX graph, assembled by hand from a checkpoint, one tensor at a time.
 
-Standard operators only (opset 23) but for whole-number weights, so that any provider can run it. No code of the model is
-traced: what sets the families apart is a table, and a setting that is not understood is an error.
+Standard operators only (opset 23) but for whole-number weights, so that any provider can run it. Nothing of the model
+is traced: what sets the families apart is a table, and a setting that is not understood is an error.
 """
 
 from __future__ import annotations
@@ -220,7 +220,7 @@ class Graph:
         """The type of activations."""
         return np.float16 if self.precision == "fp16" else np.float32
 
-    def op(self, kind: str, *inputs: str, outputs: int | tuple[str, ...] = 1, **attributes: object) -> str:
+    def op(self, kind: str, *inputs: str, outputs: int | tuple[str, ...] = 1, **attributes: Any) -> str:  # noqa: ANN401
         """Add a node; an operator of ONNX Runtime's own has its domain among the attributes."""
         self.count += 1
         names = outputs if isinstance(outputs, tuple) else tuple(f"{kind}_{self.count}_{i}" for i in range(outputs))
@@ -280,7 +280,7 @@ class Graph:
 
 
 def narrow(weight: RawFloats, bits: int) -> tuple[np.ndarray[Any, np.dtype[np.uint8]], RawFloats]:
-    """Return weights (out, in) as whole numbers around half the range, (out, blocks, bytes), and scales (out * blocks,)."""
+    """Return weights (out, in) as whole numbers, (out, blocks, bytes), and their scales, (out * blocks,)."""
     out, width = weight.shape
     blocks = -(-width // BLOCK)
     padded = np.zeros((out, blocks * BLOCK), np.float32)
@@ -376,7 +376,7 @@ def _attention(graph: Graph, index: int, x: str, turns: Mapping[bool, tuple[str,
         y = graph.op("Transpose", y, perm=[0, 2, 1, 3])  # (batch, heads, new, head_dim)
         parts.append(y if part == "v" else graph.op("RotaryEmbedding", y, cos, sin))
     past = [f"past_key_values.{index}.{kind}" for kind in ("key", "value")]
-    settings: dict[str, object] = {"softcap": shape.cap} if shape.cap else {}
+    settings: dict[str, Any] = {"softcap": shape.cap} if shape.cap else {}
     mask = _local(graph, window) if window else ""
     mixed = graph.op(
         "Attention", *parts, mask, *past,
@@ -425,11 +425,11 @@ def _rows(graph: Graph, head: Rows, x: str) -> dict[str, int]:
 def _classifier(graph: Graph, head: Classifier, x: str) -> dict[str, int]:
     weight = graph.checkpoint.tensor("score.weight")
     biased = "score.bias" in graph.checkpoint.stored
-    product = graph.op(
-        "MatMul", x, graph.constant("score", weight.T), outputs=1 if biased else (head.output,)
-    )
+    product = graph.op("MatMul", x, graph.constant("score", weight.T), outputs=1 if biased else (head.output,))
     if biased:
-        graph.op("Add", product, graph.constant("score.bias", graph.checkpoint.tensor("score.bias")), outputs=(head.output,))
+        graph.op(
+            "Add", product, graph.constant("score.bias", graph.checkpoint.tensor("score.bias")), outputs=(head.output,)
+        )
     return {head.output: len(weight)}
 
 
@@ -450,7 +450,7 @@ def _guarded(graph: Graph, head: Guarded, x: str) -> dict[str, int]:
 def _model(graph: Graph, outputs: Mapping[str, int]) -> onnx.ModelProto:
     shape, value = graph.shape, helper.make_tensor_value_info
     kind = TensorProto.FLOAT16 if graph.precision == "fp16" else TensorProto.FLOAT
-    sides = ["batch", shape.kv_heads, "past", shape.head_dim]
+    sides: list[str | int | None] = ["batch", shape.kv_heads, "past", shape.head_dim]
     names = [f"{index}.{part}" for index in range(shape.layers) for part in ("key", "value")]
     past = [value(f"past_key_values.{name}", kind, sides) for name in names]
     present = [value(f"present.{name}", kind, [*sides[:2], "total", sides[3]]) for name in names]

@@ -36,23 +36,22 @@ class Reference:
             model = getattr(transformers, names.get(manifest.head, "AutoModel")).from_pretrained(folder, **load).eval()
         except (OSError, ValueError, KeyError, RuntimeError) as error:
             raise GuardError(f"transformers cannot load `{folder}`: {error}") from error
-        kinds: dict[str, Callable[[Any], dict[str, Any]]] = {
-            "stream": _Guarded(self._torch, model, Checkpoint.open(folder), manifest),
-            "sequence": _Classified(model, manifest),
-            "decision": _Worded(model, manifest),
-        }
-        self._said = kinds[manifest.head]
+        self._said: Callable[[Any], dict[str, Any]] = _Worded(model, manifest)
+        if manifest.head == "stream":
+            self._said = _Guarded(self._torch, model, Checkpoint.open(folder), manifest)
+        elif manifest.head == "sequence":
+            self._said = _Classified(model, manifest)
 
     def run(self, rows: Sequence[Integers], outputs: Sequence[str]) -> list[Logits]:
         """Return each row's logits, each (width, classes)."""
-        found = []
+        found: list[Logits] = []
         with self._torch.inference_mode():
             for row in rows:
                 said = self._said(self._torch.from_numpy(np.array(row, np.int64)[None]))
                 found.append({name: said[name][0].float().numpy() for name in outputs})
         return found
 
-    def follow(self, before: Kept | None, ids: Integers, outputs: Sequence[str]) -> tuple[Logits, Kept]:
+    def follow(self, _before: Kept | None, ids: Integers, outputs: Sequence[str]) -> tuple[Logits, Kept]:
         """Return the logits of the last position of a row, run whole."""
         [logits] = self.run([ids], outputs)
         return {name: values[-1:] for name, values in logits.items()}, Kept(ids, {})
@@ -63,8 +62,10 @@ def _libraries() -> tuple[Any, Any]:
         import torch
         import transformers
     except ImportError as error:
-        raise GuardError("export needs PyTorch and transformers", hint='pip install torch "riskline[export]"') from error
-    transformers.logging.set_verbosity_error()
+        raise GuardError(
+            "export needs PyTorch and transformers", hint='pip install torch "riskline[export]"'
+        ) from error
+    transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     return torch, transformers
 
 

@@ -206,9 +206,7 @@ def _one(
     return chances
 
 
-def _list(
-    made: Script, choice: Choice, ids: Integers
-) -> Generator[Request, Logits, tuple[Chances, Words, str]]:
+def _list(made: Script, choice: Choice, ids: Integers) -> Generator[Request, Logits, tuple[Chances, Words, str]]:
     """How likely each answer is in the list that is said, the likeliest at every place; and that list."""
     listed = dict.fromkeys(choice.answers, 0.0)
     left, said, text, goes_on = list(choice.answers), choice.before, "", 1.0

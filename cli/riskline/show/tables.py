@@ -20,18 +20,17 @@ def _console() -> Console:
 def print_guards(manifests: Sequence[Manifest]) -> None:
     """Print a row for each guard."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("guard", "status", "roles", "trajectory", "precisions", "licence", "size"):
-        table.add_column(heading, overflow="fold", no_wrap=heading in ("guard", "size"))
+    for heading in ("guard", "status", "head", "judges", "weights"):
+        table.add_column(heading, overflow="fold", no_wrap=heading != "weights")
     for manifest in manifests:
-        trajectories = [role for role, outputs in manifest.roles.items() if outputs.trajectory]
+        roles = list(manifest.roles)
+        here = f"{', '.join(map(visible, manifest.precisions))}, {_megabytes(manifest)}"
         table.add_row(
             visible(manifest.name),
             manifest.status,
-            ", ".join(manifest.roles),
-            ", ".join(trajectories) or "none",
-            ", ".join(map(visible, manifest.precisions)) or "none here",
-            visible(manifest.licence),
-            _megabytes(manifest) if manifest.complete else "–",
+            manifest.head,
+            "both" if len(roles) == 2 else roles[0],
+            here if manifest.complete else "not here",
         )
     _console().print(table)
 

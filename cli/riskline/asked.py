@@ -1,0 +1,102 @@
+"""What a user asks of a guard whose template takes it: categories of their own, or a guideline."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import orjson
+
+from riskline.errors import ConfigurationError, GuardError
+from riskline.manifest import Manifest, Outputs, Table
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Categories by their codes, each a name and perhaps a description; and a guideline."""
+
+    categories: Mapping[str, str] = field(default_factory=dict)
+    guideline: str | None = None
+
+    @classmethod
+    def of(cls, taxonomy: str | None, guideline: str | None) -> Asked | None:
+        """Read the flags: a taxonomy that is a file, and a guideline that is a text or, after `@`, a file.
+
+        Raises:
+            ConfigurationError: a file cannot be read, or says something else than categories.
+        """
+        own = taxonomy is not None and (taxonomy.endswith(".toml") or os.sep in taxonomy)
+        rows = _categories(Path(str(taxonomy))) if own else {}
+        text = _text(guideline) if guideline is not None else None
+        return cls(rows, text) if rows or text else None
+
+    def of_guard(self, manifest: Manifest) -> Manifest:
+        """Return the manifest of a guard that is asked this; its id tells that it is.
+
+        Raises:
+            GuardError: its template takes no categories, no guideline, or not these codes.
+        """
+        made = manifest
+        if self.guideline is not None:
+            if "guideline" not in manifest.template.arguments:
+                raise GuardError(f"guard `{manifest.name}` takes no guideline", hint="riskline guards show NAME tells")
+            arguments = {**manifest.template.arguments, "guideline": self.guideline}
+            made = replace(made, template=replace(made.template, arguments=arguments))
+        if self.categories:
+            made = self._with_categories(made)
+        facts = orjson.dumps([manifest.digest, dict(self.categories), self.guideline])
+        return replace(made, digest=hashlib.sha256(facts).hexdigest())
+
+    def _with_categories(self, manifest: Manifest) -> Manifest:
+        known = manifest.template.taxonomy
+        if known is None:
+            raise GuardError(
+                f"guard `{manifest.name}` takes no categories of its user's", hint="riskline guards show NAME tells"
+            )
+        if unknown := sorted(self.categories.keys() - known.keys()):
+            codes = ", ".join(known)
+            raise GuardError(f"guard `{manifest.name}` cannot say the code `{unknown[0]}`; it can say: {codes}")
+        names = {code: text.partition("\n")[0].rstrip(". ") for code, text in self.categories.items()}
+        roles = {role: _renamed(outputs, names, manifest.name) for role, outputs in manifest.roles.items()}
+        return replace(manifest, roles=roles, template=replace(manifest.template, taxonomy=dict(self.categories)))
+
+
+def _renamed(outputs: Outputs, names: Mapping[str, str], guard: str) -> Outputs:
+    steps = []
+    for step in outputs.steps:
+        if step.reads == "categories":
+            codes = {answer.strip(): answer for answer in step.answers}
+            if not names.keys() <= codes.keys():
+                raise GuardError(f"guard `{guard}` answers with the names of its own categories, not with codes")
+            step = replace(step, answers={codes[code]: name for code, name in names.items()})  # noqa: PLW2901
+        steps.append(step)
+    return replace(outputs, steps=tuple(steps), categories=tuple(names.values()))
+
+
+def _categories(path: Path) -> dict[str, str]:
+    try:
+        table = Table(tomllib.loads(path.read_text(encoding="utf-8")), str(path))
+        rows = table.table("categories").all_texts()
+        table.done()
+    except OSError as error:
+        raise ConfigurationError(f"cannot read the taxonomy `{path}`: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"`{path}` is not TOML: {error}") from error
+    except GuardError as error:  # the table reader's own
+        raise ConfigurationError(error.message) from error
+    if len(rows) < 2:
+        raise ConfigurationError(f'`{path}` has {len(rows)} categories; expected two or more, such as S1 = "Name"')
+    return rows
+
+
+def _text(guideline: str) -> str:
+    if not guideline.startswith("@"):
+        return guideline
+    try:
+        return Path(guideline[1:]).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"cannot read the guideline `{guideline[1:]}`: {error}") from error

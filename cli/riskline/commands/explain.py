@@ -1,0 +1,51 @@
+"""`riskline explain`: what a category covers, and what other taxonomies call it."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from typing import Annotated
+
+import typer
+
+from riskline.commands import Ending
+from riskline.errors import UsageError
+from riskline.taxonomy import Category, find_category, renaming, taxonomies
+
+
+def explain(
+    category: Annotated[
+        str | None, typer.Argument(metavar="[CATEGORY]", help="A name or a code, of any taxonomy; without it, all.")
+    ] = None,
+) -> Ending:
+    """Say what a category covers and how it maps to other taxonomies; a map that loses something says so."""
+    if category is None:
+        for name, (title, rows) in taxonomies().items():
+            sys.stdout.write(f"{name}: {title}\n" + "".join(f"  {row.written}: {row.about}\n" for row in rows))
+        return Ending()
+    found = list(find_category(category))
+    if not found:
+        names = {row.name for _, rows in taxonomies().values() for row in rows}
+        close = difflib.get_close_matches(category, names, n=1)
+        raise UsageError(
+            f"no taxonomy has a category `{category}`",
+            hint=f"did you mean `{close[0]}`?" if close else "riskline explain",
+        )
+    sys.stdout.write("\n".join(_explained(row) for row in found))
+    return Ending()
+
+
+def _explained(row: Category) -> str:
+    title = taxonomies()[row.taxonomy][0]
+    lines = [f"{row.written} ({title})", f"  {row.about}"]
+    for other in taxonomies():
+        if other != row.taxonomy:
+            there = renaming([row.name], other, own=row.taxonomy)[row.name]
+            lines.append(
+                f"  {other}: {there or 'nothing like it'}{' (lossy)' if there and _loses(row, there, other) else ''}"
+            )
+    return "\n".join(lines) + "\n"
+
+
+def _loses(row: Category, there: str, taxonomy: str) -> bool:
+    return row.lossy or any(one.lossy for one in taxonomies()[taxonomy][1] if one.written == there)
