@@ -122,14 +122,18 @@ class Guard:
         if turns[-1].role not in self.manifest.roles:
             raise RecordError("role", f"{self.manifest.name} does not judge a {turns[-1].role} turn")
         # Half the window is the text's; the share is fixed, so that what a prefix is judged by never changes.
-        limit = self.manifest.window // 2
         if self.manifest.template.kind == "tags":
-            return self.tokenizer.encode(render(self.manifest, turns), context=limit)
-        return self._whole(turns, limit)
+            return self.tokenizer.encode(render(self.manifest, turns), context=self.manifest.window // 2)
+        return self._whole(turns)
 
-    def _whole(self, turns: Sequence[Turn], limit: int) -> Encoded:
-        """The row of a chat template; of a context over `limit` the oldest turns go, then the start of the nearest."""
+    def _whole(self, turns: Sequence[Turn]) -> Encoded:
+        """The row of a chat template; of a context that leaves too little the oldest turns go, then their start."""
         *context, judged = turns
+        [pieces] = render(self.manifest, turns)
+        if not context:
+            return self.tokenizer.encode_whole(pieces)
+        ours = sum(len(self.tokenizer.phrase(piece.text)) for piece in pieces if piece.ours)
+        limit = max((self.manifest.window - ours) // 2, 1)
         sizes = [len(self.tokenizer.words(turn.text)[0]) for turn in context]
         first = 0
         while sum(sizes[first:]) > limit:
