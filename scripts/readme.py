@@ -1,6 +1,6 @@
 """Write the generated parts of README.md: the example trace, the embedded guard's figures, the measured speed.
 
-python scripts/readme.py [--figures FIGURES.json] [--speed SPEED.md] [--check]
+python scripts/readme.py [--figures FIGURES.json] [--speed SPEED.md] [--real REAL.md] [--check]
 
 FIGURES.json is the report of `riskline eval` on what scripts/train/labelled.py writes; SPEED.md is what the scripts
 under scripts/bench print.
@@ -71,12 +71,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--figures", type=Path)
     parser.add_argument("--speed", type=Path)
+    parser.add_argument("--real", type=Path, help="what scripts/bench/real.py printed")
     parser.add_argument("--check", action="store_true")
     args = parser.parse_args()
     before = README.read_text(encoding="utf-8")
     text = replaced(before, "trace", trace(before))
     if args.figures:
         text = replaced(text, "figures", figures(args.figures))
+    if args.real:
+        text = replaced(text, "real", args.real.read_text(encoding="utf-8"))
     if args.speed:
         text = replaced(text, "speed", args.speed.read_text(encoding="utf-8"))
     if args.check:

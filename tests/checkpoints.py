@@ -71,6 +71,7 @@ def make(
     folder.mkdir(parents=True)
     tokenizer = make_tokenizer(specials)
     config.vocab_size = tokenizer.get_vocab_size()
+    config._attn_implementation = "eager"  # the only one that caps scores, as Gemma 2 does
     torch.manual_seed(seed)
     model = kind(config).eval()
     widen(model)

@@ -16,6 +16,9 @@ transformers = pytest.importorskip("transformers")
 import checkpoints  # noqa: E402
 from checkpoints import MODELS, QWEN, SIDES, Made, make, make_stream  # noqa: E402
 
+from riskline.asked import Asked  # noqa: E402
+from riskline.errors import GuardError  # noqa: E402
+from riskline.export import decoder  # noqa: E402
 from riskline.export.bundle import export  # noqa: E402
 from riskline.guard import Guard, load  # noqa: E402
 from riskline.manifest import read_manifest  # noqa: E402
@@ -36,6 +39,11 @@ PAIRED = (
     "{% for m in messages %}<|start_of_role|>user<|end_of_role|>Prompt: {{ m.prompt }}"
     "{% if m.response %} Response: {{ m.response }}{% endif %}<|end_of_text|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|start_of_role|>assistant<|end_of_role|>{% endif %}"
+)
+GUARDIAN = (
+    "{% set risk = guardian_config.risk_definition or ('the risk ' + guardian_config.risk_name) %}"
+    "<|start_of_role|>user<|end_of_role|>{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
+    "Is the last message harmful by {{ risk }}? Yes or No.<|end_of_text|>\n<|start_of_role|>assistant<|end_of_role|>"
 )
 CHAT = (
     "{% for m in messages %}<|start_of_role|>{{ m.role }}<|end_of_role|>{{ m.content }}<|end_of_text|>\n{% endfor %}"
@@ -80,6 +88,19 @@ CONFIGS: dict[str, tuple[str, Callable[[], Any], tuple[str, ...], str | None]] =
     "polyguard-qwen-smol-0.5b": ("Qwen2ForCausalLM", lambda: transformers.Qwen2Config(**SIDES), QWEN, None),
     "wildguard-7b": ("MistralForCausalLM", lambda: transformers.MistralConfig(**SIDES, sliding_window=None), ("<s>", "</s>"), None),
     "sguard-contentfilter-2b": ("GraniteForCausalLM", lambda: transformers.GraniteConfig(**SIDES), (*GRANITE, *SPACED), PAIRED),
+    "shieldgemma-2b": (
+        "Gemma2ForCausalLM",
+        lambda: transformers.Gemma2Config(**SIDES, head_dim=8, query_pre_attn_scalar=8, sliding_window=64),
+        ("<bos>", "<start_of_turn>", "<end_of_turn>"),
+        None,
+    ),
+    "nemotron-content-safety-reasoning-4b": (
+        "Gemma3ForCausalLM",
+        lambda: transformers.Gemma3TextConfig(**SIDES, head_dim=8, query_pre_attn_scalar=8, sliding_window=64),
+        ("<bos>", "<start_of_turn>", "<end_of_turn>"),
+        None,
+    ),
+    "granite-guardian-3.1-2b": ("GraniteForCausalLM", lambda: transformers.GraniteConfig(**SIDES), GRANITE, GUARDIAN),
     "sguard-jailbreakfilter-2b": ("GraniteForCausalLM", lambda: transformers.GraniteConfig(**SIDES), GRANITE, CHAT),
 }  # fmt: skip
 ROPE = {
@@ -251,6 +272,9 @@ FORCED = {
     "polyguard-qwen-smol-0.5b": ("Harmful request:", {"safe": " no", "unsafe": " yes"}),
     "wildguard-7b": ("Harmful request:", {"safe": " no", "unsafe": " yes"}),
     "sguard-jailbreakfilter-2b": ("", {"safe": "safe", "unsafe": "unsafe"}),
+    "shieldgemma-2b": ("", {"safe": "No", "unsafe": "Yes"}),
+    "granite-guardian-3.1-2b": ("", {"safe": "No", "unsafe": "Yes"}),
+    "nemotron-content-safety-reasoning-4b": ("Prompt harm: ", {"safe": "unharmful", "unsafe": "harmful"}),
 }
 
 
@@ -429,3 +453,113 @@ def test_batches_are_as_alone(exported: Callable[[str], Exported]) -> None:
         together = guard.score(turns)
         for one, other in zip(together, [guard.score([t])[0] for t in turns], strict=True):
             assert one.unsafe == pytest.approx(other.unsafe, abs=1e-4)  # type: ignore[union-attr]
+
+
+# --- what a user may ask -------------------------------------------------------------------------------------------
+
+
+def asked(family: Exported, **flags: str | None) -> Guard:
+    made = Asked.of(flags.get("taxonomy"), flags.get("guideline"))
+    return load(str(family.guard.manifest.folder), provider="cpu", asked=made)
+
+
+def test_a_guideline_stands_where_the_guards_own_did(exported: Callable[[str], Exported], tmp_path: Path) -> None:
+    own = "No pirates: the prompt shall not speak of pirates."
+    (tmp_path / "guideline.txt").write_text(own + "\n")
+    for name in ("shieldgemma-2b", "granite-guardian-3.1-2b"):
+        family = exported(name)
+        told = Exported(family.made, asked(family, guideline=f"@{tmp_path / 'guideline.txt'}"))
+        text = family.made.tokenizer.decode(told.row(Turn("prompt", ASK)))
+        assert own in text
+        assert "Dangerous Content" not in text
+        before, answers = FORCED[name]
+        chances = forced(told, told.row(Turn("prompt", ASK)), before, answers)
+        verdict = told.verdict(ASK)
+        assert verdict.unsafe == pytest.approx(chances["unsafe"], abs=1e-3)
+        assert verdict.guard != family.verdict(ASK).guard, "another guideline is another guard"
+    granite = exported("granite-guardian-3.1-2b")
+    rendered = granite.made.tokenizer.apply_chat_template(
+        [{"role": "user", "content": ASK}], tokenize=False, guardian_config={"risk_name": "harm"}
+    )
+    assert granite.row(Turn("prompt", ASK)) == granite.ids(rendered)
+
+
+def test_categories_of_ones_own_are_listed_and_answered(exported: Callable[[str], Exported], tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('[categories]\nS1 = "Pirates.\\nTalk of pirates"\nS2 = "Parrots"\n')
+    family = exported("llama-guard-3-1b")
+    told = Exported(family.made, asked(family, taxonomy=str(path)))
+    text = family.made.tokenizer.decode(told.row(Turn("prompt", ASK)))
+    assert "S1: Pirates.\nTalk of pirates.\nS2: Parrots.\n<END" in text
+    assert "Elections" not in text
+    assert list(told.verdict(ASK).categories) == ["Pirates", "Parrots"]
+
+
+@pytest.mark.parametrize(
+    ("name", "flags", "message"),
+    [
+        ("qwen3guard-gen-0.6b", {"guideline": "be nice"}, "takes no guideline"),
+        ("qwen3guard-gen-0.6b", {"taxonomy": "{mine}"}, "takes no categories"),
+        ("llama-guard-3-1b", {"taxonomy": "{wide}"}, "cannot say the code `S77`"),
+        ("nemoguard-8b", {"taxonomy": "{mine}"}, "answers with the names of its own categories"),
+    ],
+)
+def test_what_a_guard_does_not_take_is_refused(
+    exported: Callable[[str], Exported], tmp_path: Path, name: str, flags: dict[str, str], message: str
+) -> None:
+    (tmp_path / "mine.toml").write_text('[categories]\nS1 = "Pirates"\nS2 = "Parrots"\n')
+    (tmp_path / "wide.toml").write_text('[categories]\nS1 = "Pirates"\nS77 = "Parrots"\n')
+    files = {"{mine}": str(tmp_path / "mine.toml"), "{wide}": str(tmp_path / "wide.toml")}
+    with pytest.raises(GuardError) as caught:
+        asked(exported(name), **{flag: files.get(value, value) for flag, value in flags.items()})
+    assert message in caught.value.message
+
+
+# --- the proof -----------------------------------------------------------------------------------------------------
+
+
+def test_a_graph_that_fails_its_proof_is_installed_by_force_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = make_stream(tmp_path / "checkpoint")
+    recipe = read_manifest(MODELS / "qwen3guard-stream-0.6b")
+    # A graph that turns by other angles than the model: only the proof can tell.
+    whole = decoder.frequencies
+    monkeypatch.setattr(decoder, "frequencies", lambda *a, **k: whole(*a, **k) * 1.1)
+    with pytest.raises(GuardError) as caught:
+        export(recipe, made.folder, "fp32", tmp_path / "out" / "guard")
+    assert "fails its proof" in caught.value.message
+    assert not (tmp_path / "out" / "guard").exists()
+    manifest, proof = export(recipe, made.folder, "fp32", tmp_path / "out" / "guard", force=True)
+    assert not proof.holds
+    assert manifest.status == "unproven"
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8", "int4"])
+def test_narrow_precisions_keep_a_token_from_its_neighbours(tmp_path: Path, precision: Any) -> None:
+    made = make_stream(tmp_path / "checkpoint")
+    recipe = read_manifest(MODELS / "qwen3guard-stream-0.6b")
+    manifest, _ = export(recipe, made.folder, precision, tmp_path / "guard", force=True)
+    session = load(str(manifest.folder), provider="cpu").session
+    row = np.array(made.tokenizer(ASK + SAY).input_ids, np.int64)
+    whole = session.run([row], ("risk",))[0]["risk"]
+    beside = session.run([row[:9], row, row[:3]], ("risk",))
+    first, state = session.step(row[:7], None, ("risk",))
+    rest, _ = session.step(row[7:], state, ("risk",))
+    assert np.abs(beside[1]["risk"] - whole).max() <= 1e-3
+    assert np.abs(beside[0]["risk"] - whole[:9]).max() <= 1e-3
+    assert np.abs(np.concatenate((first["risk"], rest["risk"])) - whole).max() <= 1e-3
+
+
+def test_answers_that_a_vocabulary_cannot_tell_apart_are_refused(tmp_path: Path) -> None:
+    from riskline.heads.decision import script
+    from riskline.manifest import Step
+
+    outputs = read_manifest(MODELS / "qwen3guard-gen-0.6b").roles["prompt"]
+    step = Step("Safety:", "label", {" Safe": "safe", " Unsafe": "unsafe"})
+    from dataclasses import replace
+
+    with pytest.raises(GuardError, match="cannot tell the answers"):
+        script(replace(outputs, steps=(step,)), lambda _: (7, 8), ())
+    with pytest.raises(GuardError, match="no logits for token"):
+        script(replace(outputs, steps=(step,)), lambda text: tuple(text.encode()), (1, 2))

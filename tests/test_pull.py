@@ -251,7 +251,7 @@ def test_pull_exports_proves_and_judges(hub: Hub, cache: Path, tmp_path: Path) -
 
 
 @pytest.mark.torch
-@pytest.mark.parametrize("spoil", ["architecture", "labels", "proof"])
+@pytest.mark.parametrize("spoil", ["architecture", "labels"])
 def test_a_checkpoint_that_does_not_fit_is_not_installed(tmp_path: Path, cache: Path, hub: Hub, spoil: str) -> None:
     from checkpoints import RISK, make_stream
 
@@ -261,12 +261,6 @@ def test_a_checkpoint_that_does_not_fit_is_not_installed(tmp_path: Path, cache: 
     config = json.loads((made.folder / "config.json").read_text())
     if spoil == "architecture":
         config["architectures"] = ["Qwen3ForCausalLM"]
-    if spoil == "proof":  # what transformers reads and the graph's assembler does not know of is found by the proof
-        config["rope_theta"] = float(config["rope_theta"]) * 3
-        from riskline.export import decoder
-
-        assert decoder.frequencies(config, 8)[1] != decoder.frequencies({}, 8)[1]
-        return
     (made.folder / "config.json").write_text(json.dumps(config))
     done = run("guards", "export", str(made.folder), "--like", NAME, hub=hub, cache=cache)
     assert done.returncode == 2

@@ -8,6 +8,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import orjson
 
@@ -42,9 +43,12 @@ class Asked:
         """
         made = manifest
         if self.guideline is not None:
-            if "guideline" not in manifest.template.arguments:
-                raise GuardError(f"guard `{manifest.name}` takes no guideline", hint="riskline guards show NAME tells")
-            arguments = {**manifest.template.arguments, "guideline": self.guideline}
+            if manifest.template.guideline is None:
+                raise GuardError(
+                    f"guard `{manifest.name}` takes no guideline", hint=f"riskline guards show {manifest.name}"
+                )
+            path = manifest.template.guideline.split(".")
+            arguments = _put(manifest.template.arguments, path, self.guideline)
             made = replace(made, template=replace(made.template, arguments=arguments))
         if self.categories:
             made = self._with_categories(made)
@@ -55,7 +59,8 @@ class Asked:
         known = manifest.template.taxonomy
         if known is None:
             raise GuardError(
-                f"guard `{manifest.name}` takes no categories of its user's", hint="riskline guards show NAME tells"
+                f"guard `{manifest.name}` takes no categories of its user's",
+                hint=f"riskline guards show {manifest.name}",
             )
         if unknown := sorted(self.categories.keys() - known.keys()):
             codes = ", ".join(known)
@@ -63,6 +68,12 @@ class Asked:
         names = {code: text.partition("\n")[0].rstrip(". ") for code, text in self.categories.items()}
         roles = {role: _renamed(outputs, names, manifest.name) for role, outputs in manifest.roles.items()}
         return replace(manifest, roles=roles, template=replace(manifest.template, taxonomy=dict(self.categories)))
+
+
+def _put(table: Mapping[str, Any], path: list[str], text: str) -> dict[str, Any]:
+    """A copy of nested tables with a text at a path."""
+    first, *rest = path
+    return {**table, first: _put(table.get(first, {}), rest, text) if rest else text}
 
 
 def _renamed(outputs: Outputs, names: Mapping[str, str], guard: str) -> Outputs:
@@ -74,7 +85,8 @@ def _renamed(outputs: Outputs, names: Mapping[str, str], guard: str) -> Outputs:
                 raise GuardError(f"guard `{guard}` answers with the names of its own categories, not with codes")
             step = replace(step, answers={codes[code]: name for code, name in names.items()})  # noqa: PLW2901
         steps.append(step)
-    return replace(outputs, steps=tuple(steps), categories=tuple(names.values()))
+    listed = any(step.reads == "categories" for step in steps)
+    return replace(outputs, steps=tuple(steps), categories=tuple(names.values()) if listed else outputs.categories)
 
 
 def _categories(path: Path) -> dict[str, str]:

@@ -135,6 +135,23 @@ def check_files(manifest: Manifest, *, everything: bool) -> None:
     """
     for name, facts in manifest.files.items():
         check_file(manifest.folder / name, facts, hash_it=everything or facts.size <= _HASHED_AT_LOAD)
+    _refuse_unlisted(manifest)
+
+
+def _refuse_unlisted(manifest: Manifest) -> None:
+    """A graph may name a file of weights beside it; one that the manifest does not list would not be checked.
+
+    A file outside the folder ONNX Runtime itself refuses to read.
+    """
+    known = {MANIFEST, *manifest.files}
+    others = [path.name for path in manifest.folder.iterdir() if path.name not in known and path.suffix != ".md"]
+    for graph in manifest.graphs.values() if others else ():
+        data = (manifest.folder / graph).read_bytes()
+        if named := [name for name in others if name.encode() in data]:
+            raise IntegrityError(
+                f"the graph `{graph}` of `{manifest.name}` names the file `{named[0]}`, which its manifest does not list",
+                hint=f'list it under [files."{named[0]}"], with its size and sha256',
+            )
 
 
 def check_file(path: Path, facts: FileFacts, *, hash_it: bool) -> None:

@@ -69,8 +69,8 @@ class Template:
 
     `tags`: each turn is the special token of its role and its text. `jinja`: a chat template in `file` gets
     `messages` and `arguments`; `strip` where the guard's own template trims texts; `pair` where one message holds the
-    prompt and the response; `taxonomy` where it lists categories, by their codes. From the `checkpoint` comes a template
-    that is not known before there is one.
+    prompt and the response; `taxonomy` where it lists categories, by their codes; `guideline` where a user may say what to
+    judge by, the dotted name of an argument. From the `checkpoint` comes a template that is not known before.
     """
 
     kind: str
@@ -80,6 +80,7 @@ class Template:
     pair: bool = False
     arguments: Mapping[str, Any] = field(default_factory=dict)
     source: str = "bundle"
+    guideline: str | None = None
     taxonomy: Mapping[str, str] | None = None
 
 
@@ -232,6 +233,7 @@ def _template(table: Table) -> Template:
             file=_inside(table.text("file"), table),
             strip=table.boolean("strip") if table.has("strip") else False,
             pair=table.boolean("pair") if table.has("pair") else False,
+            guideline=table.text("guideline") if table.has("guideline") else None,
             source=table.choice("from", ("bundle", "checkpoint")) if table.has("from") else "bundle",
             arguments=table.optional("arguments").values(),
             taxonomy=table.optional("taxonomy").all_texts() if table.has("taxonomy") else None,

@@ -263,7 +263,11 @@ class Graph:
         return product
 
     def _narrow(self, x: str, name: str, weight: RawFloats) -> str:
-        """Whole-number weights with a scale for every block; activations stay float: no token sees another's scale."""
+        """Whole-number weights with a scale for every block; activations stay float (accuracy_level 1).
+
+        Level 4 rounds activations by blocks of a row and is three times as fast with 8 bits, but at the size of a real
+        guard a step's logits were then 0.02 from the prefill's: more than a trajectory may move.
+        """
         bits = 8 if self.precision == "int8" else 4
         packed, scales = narrow(weight, bits)
         return self.op(

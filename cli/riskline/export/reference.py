@@ -31,6 +31,7 @@ class Reference:
         self._torch, transformers = _libraries()
         self._manifest = manifest
         load: dict[str, Any] = {"torch_dtype": self._torch.float32, "local_files_only": True, "use_safetensors": True}
+        load["attn_implementation"] = "eager"  # the others leave out what some families do to their scores
         names = {"sequence": "AutoModelForSequenceClassification", "decision": "AutoModelForCausalLM"}
         try:
             model = getattr(transformers, names.get(manifest.head, "AutoModel")).from_pretrained(folder, **load).eval()

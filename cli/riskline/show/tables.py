@@ -62,6 +62,8 @@ def _rows(manifest: Manifest) -> list[tuple[str, str]]:
         rows.append(("", f"categories ({outputs.category_scores}): {', '.join(outputs.categories) or 'none'}"))
         kind = "by probing" if manifest.head == "decision" else "trained"
         rows.append(("", f"trajectory: {kind if outputs.trajectory else 'none'}"))
+    takes = [("--taxonomy FILE", manifest.template.taxonomy), ("--guideline", manifest.template.guideline)]
+    rows.append(("takes", ", ".join(flag for flag, there in takes if there) or "neither categories nor a guideline"))
     rows += [("origin", f"{key}: {value}") for key, value in manifest.origin.items()]
     rows += [("file", f"{name}  {facts.size:,} bytes  sha256 {facts.sha256}") for name, facts in manifest.files.items()]
     return [*rows, ("folder", str(manifest.folder))]
