@@ -36,6 +36,8 @@ def test_every_command_line_in_the_readme_parses(line: str) -> None:
     cut = next((index for index, word in enumerate(words) if word in ("<", ">", "|")), len(words))
     words = words[:cut]
     command = COMMANDS[words[0]]
+    if len(words) > 1 and words[1] in getattr(command, "commands", {}):
+        command = command.commands[words[1]]
 
     flags = {flag for parameter in command.params for flag in parameter.opts}
     assert {word for word in words[1:] if word.startswith("--")} <= flags

@@ -240,6 +240,29 @@ def test_thinking_written_in_a_text_is_text_and_reasoning_is_not(exported: Calla
     assert stream.made.tokenizer.decode(thought[start : end + 1]) == "<think>\nIs this allowed? No.\n</think>"
 
 
+@pytest.mark.parametrize("answer", [*ANSWERS, "\n\n leading space"])
+def test_a_response_that_arrives_in_pieces_is_judged_as_at_once(
+    exported: Callable[[str], Exported], answer: str
+) -> None:
+    stream = exported("qwen3guard-stream-0.6b")
+    policy = Policy(rule=Rule("hold", 2))
+    whole = stream.verdict(answer, ASK, policy, trajectory="tokens")
+    for size in (1, 3, 100):
+        live = stream.guard.stream("response", [Turn("prompt", ASK)], policy)
+        for place in range(0, len(answer), size):
+            live.feed(answer[place : place + size])
+        last = live.finish()
+        assert (last.label, last.tokens) == (whole.label, whole.tokens)
+        assert last.risk == pytest.approx(whole.risk, abs=1e-3)
+        assert whole.trajectory is not None
+        assert last.trajectory is not None
+        assert last.trajectory.risk == pytest.approx(whole.trajectory.risk, abs=1e-3)
+    with pytest.raises(GuardError, match="cannot judge a prompt while it arrives"):
+        stream.guard.stream("prompt")
+    with pytest.raises(GuardError, match="cannot judge a response while it arrives"):
+        exported("qwen3guard-gen-0.6b").guard.stream("response", [Turn("prompt", ASK)])
+
+
 # --- guards that say their verdict ---------------------------------------------------------------------------------
 
 
@@ -551,7 +574,7 @@ def test_narrow_precisions_keep_a_token_from_its_neighbours(tmp_path: Path, prec
     assert np.abs(np.concatenate((first["risk"], rest["risk"])) - whole).max() <= 1e-3
 
 
-def test_answers_that_a_vocabulary_cannot_tell_apart_are_refused(tmp_path: Path) -> None:
+def test_answers_that_a_vocabulary_cannot_tell_apart_are_refused() -> None:
     from riskline.heads.decision import script
     from riskline.manifest import Step
 

@@ -171,3 +171,51 @@ def test_the_hash_follows_what_is_set() -> None:
     assert len({policy.id for policy in BUILT_IN.values()}) == 3
     assert Policy().id == Policy().id
     assert Policy(thresholds=Overrides(0.4)).id != Policy().id
+
+
+# --- Qwen3Guard's rule, on labels --------------------------------------------------------------------------------
+
+
+def by_labels(labels: str, rule: Rule, closing: str = "") -> tuple[Label, int | None]:
+    """Judge tokens that are each (s)afe, (u)nsafe or (c)ontroversial without doubt."""
+    rows = {"s": (1.0, 0.0, 0.0), "c": (0.0, 1.0, 0.0), "u": (0.0, 0.0, 1.0)}
+    found = np.array([rows[label] for label in labels])
+    scores = Scores(
+        safe=found[:, 0],
+        controversial=found[:, 1],
+        unsafe=found[:, 2],
+        kinds=np.zeros((len(labels), 0)),
+        categories=(),
+        offsets=np.array([(i, i + 1) for i in range(len(labels))]),
+        role="response",
+        closing=np.array([rows[label] for label in closing]).reshape(-1, 3) if closing else None,
+    )
+    verdict = Judge(TINY, Policy(rule=rule)).decide(scores, "x" * len(labels))
+    return verdict.label, verdict.fired.token if verdict.fired else None
+
+
+@pytest.mark.parametrize(
+    ("labels", "closing", "code", "report"),
+    [
+        ("ssss", "", (Label.safe, None), (Label.safe, None)),
+        ("suss", "", (Label.safe, None), (Label.safe, None)),
+        ("suus", "", (Label.unsafe, 2), (Label.unsafe, 2)),
+        ("sccs", "", (Label.controversial, 2), (Label.controversial, 2)),
+        ("ccsuu", "", (Label.unsafe, 4), (Label.controversial, 1)),  # unsafe anywhere outranks, by the code
+        ("sucs", "", (Label.safe, None), (Label.controversial, 2)),  # a mixed pair, which only the report counts
+        ("scus", "", (Label.safe, None), (Label.unsafe, 2)),
+        ("sssu", "us", (Label.unsafe, 3), (Label.safe, None)),  # what closes the turn counts by the code alone
+        ("u", "", (Label.unsafe, 0), (Label.unsafe, 0)),
+    ],
+)
+def test_pairs_of_labels_decide_as_qwen3guards_authors_do(
+    labels: str, closing: str, code: tuple[Label, int | None], report: tuple[Label, int | None]
+) -> None:
+    assert by_labels(labels, Rule("argmax-pairs", 2, "code"), closing) == code
+    assert by_labels(labels, Rule("argmax-pairs", 2, "report"), closing) == report
+
+
+def test_a_rule_without_thresholds_refuses_them() -> None:
+    policy = Policy(rule=Rule("argmax-pairs"), thresholds=Overrides(unsafe=0.5))
+    with pytest.raises(ConfigurationError, match="knows none"):
+        policy.check(TINY)

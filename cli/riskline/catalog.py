@@ -149,7 +149,7 @@ def _refuse_unlisted(manifest: Manifest) -> None:
         data = (manifest.folder / graph).read_bytes()
         if named := [name for name in others if name.encode() in data]:
             raise IntegrityError(
-                f"the graph `{graph}` of `{manifest.name}` names the file `{named[0]}`, which its manifest does not list",
+                f"the graph `{graph}` of `{manifest.name}` names `{named[0]}`, which its manifest does not list",
                 hint=f'list it under [files."{named[0]}"], with its size and sha256',
             )
 

@@ -115,7 +115,9 @@ class Guard:
         """
         judge = Judge(self.manifest, policy or Policy(), "tokens")
         judge.policy.check(self.manifest)
-        return Stream(judge, self.tokenizer, self.session, role, self.encode((*context, Turn(role, ""))))
+        if role not in self.manifest.roles:
+            raise RecordError("role", f"{self.manifest.name} does not judge a {role} turn")
+        return Stream(judge, self.tokenizer, self.session, role, lambda text: self.encode((*context, Turn(role, text))))
 
     def encode(self, turns: Sequence[Turn]) -> Encoded:
         """Return the last turn, which is judged, and its context as token ids."""

@@ -69,8 +69,8 @@ class Template:
 
     `tags`: each turn is the special token of its role and its text. `jinja`: a chat template in `file` gets
     `messages` and `arguments`; `strip` where the guard's own template trims texts; `pair` where one message holds the
-    prompt and the response; `taxonomy` where it lists categories, by their codes; `guideline` where a user may say what to
-    judge by, the dotted name of an argument. From the `checkpoint` comes a template that is not known before.
+    prompt and the response; `taxonomy` where it lists categories, by their codes; `guideline` where a user may say what
+    to judge by, the dotted name of an argument. From the `checkpoint` comes a template that is not known before.
     """
 
     kind: str

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from riskline.errors import GuardError
-from riskline.heads.stream import scores
+from riskline.heads.stream import names_of, scores
 from riskline.policy import Judge
 from riskline.records import Encoded, Role, Scores, Verdict
 from riskline.session import Session, State
@@ -25,18 +25,23 @@ class Stream:
     A word that may still grow is not scored until more text or `finish` settles it.
     """
 
-    def __init__(self, judge: Judge, tokenizer: Tokenizer, session: Session, role: Role, start: Encoded) -> None:
-        manifest = judge.manifest
-        if len(start.after) or not session.stateful:
-            raise GuardError(f"guard `{manifest.name}` cannot judge a text while it arrives; it reads the end first")
-        self._judge, self._tokenizer, self._session, self._role, self._start = judge, tokenizer, session, role, start
-        self._layout = Layout.of(start, manifest.window, manifest.overlap)
-        outputs = manifest.roles[role]
-        self._names = (outputs.risk, outputs.category) if outputs.category else (outputs.risk,)
+    def __init__(
+        self, judge: Judge, tokenizer: Tokenizer, session: Session, role: Role, encode: Callable[[str], Encoded]
+    ) -> None:
+        outputs = judge.manifest.roles[role]
+        if judge.manifest.head == "decision" or outputs.at != "text" or not session.stateful:
+            raise GuardError(
+                f"guard `{judge.manifest.name}` cannot judge a {role} while it arrives; it reads the end first"
+            )
+        self._judge, self._tokenizer, self._session, self._role = judge, tokenizer, session, role
+        self._encode = encode
+        self._names = names_of(outputs)
         self.text = ""
-        self._reset()
+        self._reset(encode(""))
 
-    def _reset(self) -> None:
+    def _reset(self, start: Encoded) -> None:
+        self._start = start
+        self._layout = Layout.of(start, self._judge.manifest.window, self._judge.manifest.overlap)
         self._ids: Integers = np.zeros(0, np.int64)
         self._parts: list[Mapping[str, RawFloats]] = []
         self._state: State | None = None
@@ -45,18 +50,21 @@ class Stream:
     def feed(self, piece: str) -> Verdict:
         """Append `piece` and return the verdict on the tokens settled so far."""
         self.text += piece
-        ids, offsets, settled = self._tokenizer.settled(self.text)
-        return self._judge_up_to(ids, offsets, settled)
+        _, offsets, settled = self._tokenizer.settled(self.text)
+        end = int(offsets[settled, 0]) if settled < len(offsets) else len(self.text)
+        encoded = self._encode(self.text)
+        return self._judge_up_to(encoded, int((encoded.offsets[:, 1] <= end).sum()))
 
     def finish(self) -> Verdict:
         """Score what was held back and return the verdict on the whole text."""
-        ids, offsets = self._tokenizer.words(self.text)
-        return self._judge_up_to(ids, offsets, len(ids))
+        encoded = self._encode(self.text)
+        return self._judge_up_to(encoded, len(encoded.judged))
 
-    def _judge_up_to(self, ids: Integers, offsets: Integers, count: int) -> Verdict:
-        done = len(self._ids)
-        if count < done or not np.array_equal(ids[:done], self._ids):
-            self._reset()  # a tokenizer that changes its mind about earlier words: start again rather than be wrong
+    def _judge_up_to(self, encoded: Encoded, count: int) -> Verdict:
+        ids, offsets, done = encoded.judged, encoded.offsets, len(self._ids)
+        same = np.array_equal(ids[:done], self._ids) and np.array_equal(encoded.before, self._start.before)
+        if count < done or not same:
+            self._reset(encoded)  # a tokenizer that changes its mind about earlier words: start again
         while len(self._ids) < count:
             self._advance(ids, count)
         if not count or not self.text.strip():

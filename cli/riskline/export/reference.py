@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,13 +61,12 @@ class Reference:
 
 def _libraries() -> tuple[Any, Any]:
     try:
-        import torch
-        import transformers
+        torch, transformers = importlib.import_module("torch"), importlib.import_module("transformers")
     except ImportError as error:
         raise GuardError(
             "export needs PyTorch and transformers", hint='pip install torch "riskline[export]"'
         ) from error
-    transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    transformers.logging.set_verbosity_error()
     return torch, transformers
 
 
