@@ -568,3 +568,52 @@ def test_any_bytes_end_in_a_documented_code(cli: Cli, data: bytes, command: str,
 
     assert answer.code in (0, 1, 2, 3)
     assert "Traceback" not in answer.err
+
+
+# --- what must not end in a traceback or a wrong code ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("words", [["--help"], ["guards"], ["check", "--help"], ["explain"]])
+def test_a_closed_pipe_ends_in_141_whatever_is_printed(words: list[str]) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-m", "riskline", *words], stdout=writing, stderr=subprocess.PIPE, check=False
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+def test_a_configuration_may_not_choose_what_is_judged_by(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for line, message in (
+        ('guideline = "all is well"', "may not set `guideline`"),
+        ('taxonomy = "mine.toml"', "may name only"),
+        ('paths = ["x"]', "unknown key `paths`"),
+    ):
+        (tmp_path / "riskline.toml").write_text(line + "\n")
+        done = cli("check", "riskline.toml")
+        assert (done.code, message in done.err) == (2, True), done.err
+
+
+def test_a_policy_named_by_a_configuration_is_looked_for_beside_it(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "riskline.toml").write_text('policy = "own.toml"\n')
+    (tmp_path / "own.toml").write_text('name = "own"\n')
+    monkeypatch.chdir(tmp_path / "deep")
+    assert b'"policy":"own@' in cli("score", "-q", stdin=b"hello\n").out
+
+
+def test_a_policy_with_a_nul_in_its_name_is_none(cli: Cli) -> None:
+    done = cli("score", "--policy", "a\0b", stdin=b"hello\n")
+    assert (done.code, "no policy" in done.err) == (2, True)
+
+
+def test_run_info_is_not_an_output(cli: Cli, tmp_path: Path) -> None:
+    same = str(tmp_path / "out.jsonl")
+    done = cli("score", "-o", same, "--run-info", same, stdin=b"hello\n")
+    assert (done.code, "two outputs are the same file" in done.err) == (2, True)

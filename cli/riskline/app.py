@@ -70,17 +70,25 @@ def configure(
     ] = False,
 ) -> None:
     """Judge text with guard models: a label, categories, and where in the text the risk rose."""
-    if found := find_config(Path.cwd()):
+    if found := find_config(_here()):
         path, tables = found
         commands: Any = getattr(context.command, "commands", {})
         known = {
-            name: {param.name for param in command.params} - {"help"}
+            name: {param.name for param in command.params if param.param_type_name == "option"} - {"help"}
             for name, command in commands.items()
             if name in ("check", "score", "eval", "trace")
         }
         context.default_map = defaults(path, tables, known)
         if context.invoked_subcommand in known:
             note(f"riskline: configuration from {path}")
+
+
+def _here() -> Path:
+    """The working folder; one that was removed meanwhile has no configuration."""
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        return Path(os.sep)
 
 
 def _ending_in_exit(command: Callable[..., Ending]) -> Callable[..., None]:
@@ -145,6 +153,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     try:
         code = app(None if arguments is None else list(arguments), standalone_mode=False, prog_name="riskline")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return _silence_stdout()
+    except SystemExit as end:  # how the parser ends where its own help meets a closed pipe
+        closed = isinstance(end.__context__, OSError) and end.__context__.errno == errno.EPIPE
+        return _silence_stdout() if closed else int(end.code or 0)
     except RisklineError as error:
         return _tell(error.message, error.hint)
     except typer.TyperException as error:

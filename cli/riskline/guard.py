@@ -75,10 +75,13 @@ class Guard:
 
     def decide(self, records: Sequence[Record], judge: Judge) -> list[Outcome]:
         """Return the outcome of each record of one batch."""
-        tasks = [(record, index) for record in records for index in record.judged]
+        tasks = [(record, index) for record in records if record.turns for index in record.judged]
         decided = iter(self._decide([record.turns[: index % len(record.turns) + 1] for record, index in tasks], judge))
         outcomes: list[Outcome] = []
         for record in records:
+            if not record.turns:
+                outcomes.append(Failure("no-text", "the record has no turns", record.origin, record.raw))
+                continue
             verdicts = [
                 verdict if isinstance(verdict, RecordError) else replace(verdict, turn=index)
                 for index, verdict in zip(record.judged, decided, strict=False)

@@ -118,13 +118,13 @@ def load_policy(name_or_file: str) -> Policy:
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
         return _policy(path.stem, Table(document, str(path)))
-    except OSError as error:
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"`{path}` is not TOML: {error}") from error
+    except (OSError, ValueError) as error:  # a name with a NUL in it, or a file that is no text
         names = ", ".join(BUILT_IN)
         raise ConfigurationError(
-            f"no policy `{name_or_file}`: it is none of {names}, and no file of that name can be read"
+            f"no policy `{name_or_file}`: it is none of {names}, and no text file of that name can be read"
         ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"`{path}` is not TOML: {error}") from error
     except GuardError as error:  # the table reader's own
         raise ConfigurationError(error.message) from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -68,7 +69,8 @@ class Stream:
         while len(self._ids) < count:
             self._advance(ids, count)
         if not count or not self.text.strip():
-            return self._judge.empty(self._role)
+            # A word that is held back is not judged yet, which is not the same as that there is none.
+            return replace(self._judge.empty(self._role), empty=not self.text.strip())
         return self._judge.decide(self._scores(offsets[:count]), self.text[: offsets[count - 1, 1]])
 
     def _advance(self, ids: Integers, count: int) -> None:

@@ -82,7 +82,7 @@ def check(
         guideline,
         sparing=True,
     )
-    writing = Writing("check", format, output or [], redaction(redact, redact_key))
+    writing = Writing("check", format, output or [], redaction(redact, redact_key), run_info=run_info)
     items = reading.open()
     loaded, judge = judging.load()
     with ExitStack() as stack:

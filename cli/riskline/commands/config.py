@@ -9,6 +9,7 @@ from typing import Any
 
 from riskline.catalog import refuse_folder
 from riskline.errors import ConfigurationError
+from riskline.taxonomy import taxonomies
 
 NAME = "riskline.toml"
 
@@ -72,6 +73,20 @@ def defaults(path: Path, tables: Mapping[str, Any], known: Mapping[str, set[str]
                 raise ConfigurationError(f"{path}: unknown key `{command}.{key}`", hint=f"riskline {command} --help")
             found[command][name] = value
     for values in found.values():
-        if "guard" in values:
-            refuse_folder(str(values["guard"]), str(path))
+        _refuse_choosing(values, path)
+        policy = path.parent / str(values.get("policy", ""))
+        if "policy" in values and policy.is_file():  # beside the configuration, wherever the command is run
+            values["policy"] = str(policy)
     return found
+
+
+def _refuse_choosing(values: Mapping[str, Any], path: Path) -> None:
+    """A pull request must not be able to choose what calls everything safe."""
+    if "guard" in values:
+        refuse_folder(str(values["guard"]), str(path))
+    if "guideline" in values:
+        raise ConfigurationError(f"{path}: a configuration file may not set `guideline`", hint="pass --guideline")
+    if (taxonomy := values.get("taxonomy")) is not None and taxonomy not in taxonomies():
+        raise ConfigurationError(
+            f"{path}: `taxonomy` is {taxonomy!r}; a configuration file may name only: {', '.join(taxonomies())}"
+        )

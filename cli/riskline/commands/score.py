@@ -85,7 +85,7 @@ def score(
         guard, policy, unsafe_threshold, controversial_threshold, provider, trajectory.value, taxonomy, guideline
     )
     keyed = Keyed(key, overwrite_key, only_verdict)
-    writing = Writing("score", format, output or [], redaction(redact, redact_key), keyed)
+    writing = Writing("score", format, output or [], redaction(redact, redact_key), keyed, run_info)
     items = reading.open()
     loaded, judge = judging.load()
     with ExitStack() as stack:

@@ -41,6 +41,7 @@ class Writing:
     outputs: Sequence[str]
     redaction: Redaction | None = None
     keyed: Keyed = Keyed()
+    run_info: str | None = None
 
     def open(self, stack: ExitStack, telling: Telling, judge: Judge) -> list[Sink]:
         """Open every output before the first record is judged; with --output nothing goes to stdout.
@@ -52,7 +53,7 @@ class Writing:
         wanted = [parse_output(self.command, spec) for spec in self.outputs]
         if any(path == "-" for _, path in wanted):
             raise UsageError("--output takes a file; what goes to stdout has its format from --format")
-        paths = [os.path.realpath(path) for _, path in wanted]
+        paths = [os.path.realpath(path) for path in [*(path for _, path in wanted), self.run_info] if path]
         if twice := next((path for path in paths if paths.count(path) > 1), None):
             raise UsageError(f"two outputs are the same file, `{twice}`")
         options = self._options(judge, color=False)
