@@ -6,6 +6,7 @@ python scripts/train/pipeline.py --data CORPUS --run RUN [--config scripts/train
 from __future__ import annotations
 
 import argparse
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -14,7 +15,8 @@ from typing import Any
 
 HERE = Path(__file__).parent
 STAGES = ("members", "finish")
-"""Every stage starts from the mean of the one before, and its own mean counts that one as one more run."""
+"""Every stage starts from the mean of the one before, and its own mean counts that one as one more run; the members'
+mean is aligned first, so that the finish knows the words of every language from the start."""
 GUARD = HERE.parents[1] / "models" / "riskline-mini"
 
 
@@ -54,6 +56,10 @@ def main() -> None:
         runs = trained(config, stage, start, args.run, (*data, "--tokenizer", tokenizer))
         start = args.run / f"after-{stage}" / "last.pt"
         run("soup.py", "--out", start, *before, *runs)
+        if stage == "members":
+            after, start = start, args.run / "aligned" / "last.pt"
+            run("align.py", "--data", args.data, "--checkpoint", after, "--tokenizer", tokenizer, "--out", start)
+            shutil.copyfile(after.parent / "log.jsonl", start.parent / "log.jsonl")
         before = [start.parent]
     run("soup.py", "--out", checkpoint, *before)
     bundle = ("--config", args.config, "--checkpoint", checkpoint, "--tokenizer", tokenizer, "--found", found)
