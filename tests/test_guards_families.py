@@ -263,6 +263,19 @@ def test_a_response_that_arrives_in_pieces_is_judged_as_at_once(
         exported("qwen3guard-gen-0.6b").guard.stream("response", [Turn("prompt", ASK)])
 
 
+def test_a_guard_without_thresholds_is_traced_and_measured(
+    exported: Callable[[str], Exported], cli: Callable[..., Any], tmp_path: Path
+) -> None:
+    folder = str(exported("qwen3guard-stream-0.6b").guard.manifest.folder)
+    (tmp_path / "chat.jsonl").write_text(f'{{"prompt": "{ASK}", "response": "{SAY}", "label": "unsafe"}}\n')
+    for flags in ([], ["--html", str(tmp_path / "page.html")], ["--json"]):
+        done = cli("trace", str(tmp_path / "chat.jsonl") + ":1", *flags, guard=folder)
+        assert done.code == 0, done.err
+    assert '"rule":null' in (tmp_path / "page.html").read_text()
+    measured = cli("eval", str(tmp_path / "chat.jsonl"), "--json", "--guard", folder, guard=None)
+    assert measured.code == 0, measured.err
+
+
 # --- guards that say their verdict ---------------------------------------------------------------------------------
 
 

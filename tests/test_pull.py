@@ -41,7 +41,7 @@ def run(*argv: str, hub: Hub, cache: Path, stdin: str = "", **environment: str) 
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "RISKLINE_"))}
     return subprocess.run(
         [sys.executable, "-m", "riskline", *argv],
-        env=kept | own | {"HF_HUB_DISABLE_PROGRESS_BARS": "1"} | environment, input=stdin, capture_output=True, check=False, text=True, timeout=300,
+        env=kept | own | environment, input=stdin, capture_output=True, check=False, text=True, timeout=300,
     )  # fmt: skip
 
 

@@ -206,3 +206,11 @@ def test_a_record_keeps_its_own_name(value: dict[str, object], name: str | None)
 
     assert item.origin.id == failure.origin.id == name
     assert item.origin.address == "-:1"
+
+
+def test_what_a_model_thought_is_kept_beside_what_it_said() -> None:
+    message = {"role": "assistant", "content": "Yes.", "reasoning_content": "Is it? <think>"}
+    item = only({"messages": [{"role": "user", "content": "p"}, message]})
+    assert isinstance(item, Record)
+    assert [turn.reasoning for turn in item.turns] == [None, "Is it? <think>"]
+    assert brief(only({"messages": [{"role": "user", "content": "p", "reasoning_content": 1}]})) == "wrong-type"

@@ -34,13 +34,17 @@ PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _BLOCK = 1 << 20
 
 
-def pull_checkpoint(manifest: Manifest, revision: str | None = None) -> tuple[Path, str]:
+def pull_checkpoint(manifest: Manifest, revision: str | None = None, *, progress: bool = False) -> tuple[Path, str]:
     """Fetch a guard's checkpoint from its hub and return its folder and the commit that it is of.
 
     Raises:
         GuardError: the hub says no, the commit or a safetensors file is not there, or there is no room.
         IntegrityError: a file is not what the hub says it is.
     """
+    from huggingface_hub.utils import disable_progress_bars
+
+    if not progress:
+        disable_progress_bars()
     hub = manifest.origin["hub"]
     with _plainly(hub):
         info = _info(hub, revision or manifest.origin.get("revision"))

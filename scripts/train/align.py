@@ -43,7 +43,9 @@ def english(data: Path, tokenizer: Tokenizer) -> set[int]:
     rng = random.Random(0)
     rows = [row for row in read_rows(data / "train") if row.lang == "en"]
     texts = [row.text[:1000] for row in rng.sample(rows, min(ENGLISH, len(rows)))]
-    counts = Counter(token for encoding in tokenizer.encode_batch(texts, add_special_tokens=False) for token in encoding.ids)
+    counts = Counter(
+        token for encoding in tokenizer.encode_batch(texts, add_special_tokens=False) for token in encoding.ids
+    )
     words = [written for word, _ in pairs() for written in (word, f" {word}")]
     own = {token for encoding in tokenizer.encode_batch(words, add_special_tokens=False) for token in encoding.ids}
     return own | {token for token, count in counts.items() if count >= OFTEN}

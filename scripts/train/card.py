@@ -1,10 +1,10 @@
 """Write the generated parts of riskline-mini's model card: training, thresholds, figures, proof.
 
 python scripts/train/card.py --log RUN/log.jsonl --figures FIGURES.json --proof PROOF.txt \
-    [--robustness FILE] [--baselines FILE] [--compare FILE]
+    [--robustness FILE] [--languages FILE] [--baselines FILE] [--compare FILE]
 
 FIGURES.json comes from evaluate.py --json, PROOF.txt is what bundle.py printed, and the others are what robustness.py,
-baselines.py and compare.py printed; without one its part stays as it is.
+languages.py, baselines.py and compare.py printed; without one its part stays as it is.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import re
 import tomllib
 from pathlib import Path
 
-PRINTED = ("robustness", "baselines", "compare")
+PRINTED = ("robustness", "languages", "baselines", "compare")
 FOLDER = Path(__file__).parents[2] / "models" / "riskline-mini"
 
 

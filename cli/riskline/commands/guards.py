@@ -97,7 +97,7 @@ def pull(
     if "hub" not in recipe.origin:
         raise GuardError(f"guard `{recipe.name}` is of no hub; nothing is to be pulled", hint="riskline guards")
     note(f"{recipe.title}, {recipe.origin['hub']}; licence: {recipe.licence}")
-    folder, commit = pull_checkpoint(recipe, revision)
+    folder, commit = pull_checkpoint(recipe, revision, progress=sys.stderr.isatty())
     sys.stdout.write(f"{recipe.name}: checkpoint {commit} is in {visible(str(folder))}\n")
     if not export_it:
         return Ending()

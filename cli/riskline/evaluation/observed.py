@@ -57,7 +57,7 @@ class Observer(Judge):
         """Return the verdict on `text` by this reading."""
         verdict = Judge.decide(self, scores, text)
         risk = np.round(1 - scores.safe, 4)
-        if self.reading == "policy":
+        if self.reading == "policy" and self.policy.rule_for(self.manifest).kind != "argmax-pairs":
             return self._by_policy(scores, risk, verdict, text)
         return self._by_pairs(scores, risk, verdict, text)
 

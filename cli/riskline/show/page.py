@@ -166,11 +166,13 @@ def _categories(traced: Traced) -> str:
 def _data(traced: Traced) -> str:
     """JSON that no text can end: every character that means something to the markup is an escape."""
     kind, _, n = traced.rule.partition(" n=")
+    # A rule on labels has no thresholds to move.
+    rule = None if kind.startswith("argmax-pairs") else {"kind": kind, "n": int(n or 1)}
     value = {
         "risk": traced.risk,
         "unsafe": traced.unsafe,
         "controversial": traced.verdict.controversial is not None,
-        "rule": {"kind": kind, "n": int(n or 1)},
+        "rule": rule,
         "pieces": [visible(piece) for piece in traced.pieces],
         "plot": {"left": _LEFT, "top": _TOP, "width": _WIDTH, "height": _HEIGHT, "total": _TOTAL},
     }

@@ -7,6 +7,7 @@ chat); `conversations` (ShareGPT); `custom_id` with `body.messages` (OpenAI batc
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from riskline.errors import RecordError
@@ -193,6 +194,11 @@ class _Reader:
             self.turns.append(Turn(role, ""))
         else:
             raise _wrong_type((*path, key), content, "a string, a list of parts or null")
+        reasoning = message.get("reasoning_content")
+        if not isinstance(reasoning, str | None):
+            raise _wrong_type((*path, "reasoning_content"), reasoning, "a string or null")
+        if reasoning:
+            self.turns[-1] = replace(self.turns[-1], reasoning=reasoning)
 
     def _add_parts(self, role: TurnRole, content: Sequence[object], path: Path) -> None:
         texts: list[str] = []
