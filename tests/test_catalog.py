@@ -7,6 +7,7 @@ import pytest
 
 from riskline.catalog import check_files, find, guards
 from riskline.errors import GuardError, IntegrityError
+from riskline.guard import load
 from riskline.manifest import Manifest, read_manifest
 
 TINY = Path(__file__).parent / "bundles" / "tiny"
@@ -98,3 +99,46 @@ def test_a_broken_manifest_is_listed_as_its_error(copy: Path, monkeypatch: pytes
 
     assert any(isinstance(guard, GuardError) for guard in found)
     assert all(isinstance(guard, GuardError | Manifest) for guard in found)
+
+
+def outside(folder: Path, location: str) -> Path:
+    """Move the graph's weights to a file of its own at `location`, its hash in the manifest, the weights' not."""
+    import hashlib
+
+    import onnx
+    from onnx.external_data_helper import set_external_data
+
+    graph = folder / "model.onnx"
+    before = graph.read_bytes()
+    model = onnx.load_from_string(before)
+    tensor = max(model.graph.initializer, key=lambda one: len(one.raw_data))
+    (folder / location).write_bytes(tensor.raw_data)
+    set_external_data(tensor, location, length=len(tensor.raw_data))
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    graph.write_bytes(model.SerializeToString())
+    after = graph.read_bytes()
+    edit(folder, f"size = {len(before)}", f"size = {len(after)}")
+    return edit(folder, hashlib.sha256(before).hexdigest(), hashlib.sha256(after).hexdigest())
+
+
+def test_weights_that_the_manifest_does_not_list_are_refused(copy: Path) -> None:
+    with pytest.raises(IntegrityError, match=r"names `weights.bin`, which its manifest does not list"):
+        load(str(outside(copy, "weights.bin")), provider="cpu")
+
+
+def test_weights_outside_the_bundle_are_refused(copy: Path) -> None:
+    with pytest.raises(GuardError, match="cannot load"):
+        load(str(outside(copy, "../weights.bin")), provider="cpu")
+
+
+def test_a_manifest_that_is_not_of_its_graph_is_refused_at_load(copy: Path) -> None:
+    with pytest.raises(GuardError, match="has no output `risk_of_prompts`"):
+        load(str(edit(copy, 'risk = "prompt_risk"', 'risk = "risk_of_prompts"')), provider="cpu")
+    with pytest.raises(GuardError, match="has no input `past_key_values.1.key`"):
+        load(str(edit(copy, "layers = 1", "layers = 2")), provider="cpu")
+
+
+def test_goldens_belong_to_a_bundle(copy: Path) -> None:
+    with pytest.raises(GuardError, match="expected a size and sha256"):
+        read_manifest(edit(copy, '[files."golden.jsonl"]', '[files."goldens.jsonl"]'))

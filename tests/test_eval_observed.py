@@ -33,7 +33,7 @@ def text(of: Scores) -> str:
 
 @pytest.fixture
 def pairs(tiny: Guard) -> Observer:
-    return Observer(tiny.manifest, Policy(), "none", "qwen3guard", along=True)
+    return Observer(tiny.manifest, Policy(), "none", reading="qwen3guard", along=True)
 
 
 def marks(observer: Observer, of: Scores) -> tuple[Marks, Marks]:
@@ -108,7 +108,7 @@ def test_a_guard_of_two_classes_is_never_controversial(tiny: Guard, pairs: Obser
 def test_one_score_for_a_whole_text_ranks_and_marks_nothing(tiny: Guard) -> None:
     one = scores(U, trajectory=False)
     for reading in ("policy", "qwen3guard"):
-        observed = Observer(tiny.manifest, Policy(), "none", reading, along=True).decide(one, "x")
+        observed = Observer(tiny.manifest, Policy(), "none", reading=reading, along=True).decide(one, "x")
 
         assert observed.label is Label.unsafe
         assert observed.ranks == (0.9, 0.8)

@@ -32,7 +32,7 @@ def training(log: Path) -> str:
     """Return how long and how much each member learned, from the lines that soup.py put together."""
     members = [json.loads(line) for line in log.read_text().splitlines()]
     return "\n".join(
-        f"- member {index}: {last['step']:,} steps, {last['tokens'] / 1e6:.1f} million positions, "
+        f"- run {index}: {last['step']:,} steps, {last['tokens'] / 1e6:.1f} million positions, "
         f"{last['minutes']:.0f} minutes; loss of the last steps: risk {last['risk']}, category {last['kind']}"
         for index, last in enumerate(members)
     )

@@ -28,8 +28,8 @@ LOOK_ALIKES = {
 SIGNS = {"o": "0", "i": "1!", "e": "3", "a": "4", "s": "5$", "t": "7+", "b": "8", "g": "9"}
 # Three letters or more that stand alone with one mark of a kind between each are a word.
 SPACED = (
-    r"(?<![a-z][a-z])(?<=[a-z])M(?=[a-z]M[a-z](?![a-z0-9]))"
-    r"|(?<=[^a-z][a-z]M[a-z]|^[a-z]M[a-z])M(?=[a-z](?![a-z0-9]))"
+    r"M(?:(?<![a-z][a-z].)(?<=[a-z].)(?=[a-z]M[a-z](?![a-z0-9]))"
+    r"|(?<=[^a-z][a-z]M[a-z].|^[a-z]M[a-z].)(?=[a-z](?![a-z0-9])))"
 )
 MARKS = (" ", r"[.\-_*]")
 TAGS = ("<|system|>", "<|prompt|>", "<|response|>")
@@ -88,10 +88,11 @@ def normalizer() -> normalizers.Normalizer:
     """Return what is done to a text before it is cut into words: ways of hiding one are undone, case is dropped."""
     steps = [normalizers.Replace(Regex(INVISIBLE), ""), normalizers.NFKC(), normalizers.Lowercase()]
     for letter, others in (*LOOK_ALIKES.items(), *LOOK_ALIKES.items()):  # twice: one's neighbour may be another
-        steps.append(normalizers.Replace(Regex(f"(?<=[a-z])[{others}]|[{others}](?=[a-z])"), letter))
+        # The character first and what stands around it after: most texts have none, and are passed over quickly.
+        steps.append(normalizers.Replace(Regex(f"[{others}](?:(?<=[a-z].)|(?=[a-z]))"), letter))
     for letter, signs in SIGNS.items():
-        steps.append(normalizers.Replace(Regex(f"(?<=[a-z])[{signs}](?=[a-z])"), letter))
-    steps.append(normalizers.Replace(Regex(r"(?<=[a-z])@(?=[a-z]{1,8}(?![a-z.]))"), "a"))
+        steps.append(normalizers.Replace(Regex(f"[{signs}](?<=[a-z].)(?=[a-z])"), letter))
+    steps.append(normalizers.Replace(Regex(r"@(?<=[a-z].)(?=[a-z]{1,8}(?![a-z.]))"), "a"))
     steps += [normalizers.Replace(Regex(SPACED.replace("M", mark)), "") for mark in MARKS]
     return normalizers.Sequence(steps)
 

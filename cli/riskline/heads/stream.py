@@ -101,6 +101,9 @@ def _labels(outputs: Outputs, logits: Logits) -> dict[Label, Floats]:
         unsafe = np.round(sigmoid(logits[outputs.risk]).max(axis=1), DECIMALS)
         return {Label.safe: np.round(1 - unsafe, DECIMALS), Label.unsafe: unsafe}
     risk = softmax(logits[outputs.risk])
+    if len(set(outputs.labels)) == len(outputs.labels):
+        rounded = np.round(risk, DECIMALS)
+        return {label: rounded[:, index] for index, label in enumerate(outputs.labels)}
     means = {label: [i for i, one in enumerate(outputs.labels) if one is label] for label in set(outputs.labels)}
     return {label: np.round(risk[:, columns].sum(axis=1), DECIMALS) for label, columns in means.items()}
 
