@@ -131,7 +131,8 @@ def main() -> None:
             found = alone | _apart(exported, checkpoint, precision, Path(place) / precision)
             rows[precision] = found | _apart(judged, Path(place) / precision)
     print(
-        f"Shapes of Qwen3Guard-Stream 0.6B, random weights; `scripts/bench/real.py`. {machine()}; seconds of 100 texts, a step after 128 tokens.\n"
+        f"Shapes of Qwen3Guard-Stream 0.6B, random weights; `scripts/bench/real.py`. {machine()}; "
+        "seconds of 100 texts, a step after 128 tokens.\n"
     )
     print("| | " + " | ".join(rows) + " |\n" + "|---" * (len(rows) + 1) + "|")
     for key in next(iter(rows.values())):
