@@ -41,10 +41,8 @@ def pull_checkpoint(manifest: Manifest, revision: str | None = None, *, progress
         GuardError: the hub says no, the commit or a safetensors file is not there, or there is no room.
         IntegrityError: a file is not what the hub says it is.
     """
-    from huggingface_hub.utils import disable_progress_bars
-
     if not progress:
-        disable_progress_bars()
+        os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"  # read when huggingface_hub is imported
     hub = manifest.origin["hub"]
     with _plainly(hub):
         info = _info(hub, revision or manifest.origin.get("revision"))
