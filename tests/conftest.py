@@ -20,6 +20,8 @@ if os.environ.get("CI"):
     settings.load_profile("ci")
 
 ROOT = Path(__file__).parents[1]
+# Two workers, two cores: PyTorch's own threads would wait for each other's cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 BUNDLES = ROOT / "tests" / "bundles"
 
 
