@@ -147,7 +147,8 @@ def _plainly(hub: str) -> Iterator[None]:
     except OSError as error:
         raise OutputError(f"`{hub}` could not be fetched: {error.strerror or _first_line(error)}") from error
     except Exception as error:
-        if type(error).__module__.partition(".")[0] not in ("requests", "httpx", "httpcore", "urllib3"):
+        # The hub's library has changed the one below it, and that one its name.
+        if not type(error).__module__.startswith(("requests", "httpx", "httpcore", "urllib3")):
             raise
         raise GuardError(
             f"the hub cannot be reached: {_first_line(error)}", hint="check the network, HF_ENDPOINT and the proxy"
