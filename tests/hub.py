@@ -51,7 +51,9 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, *, body: bool) -> None:
         path = unquote(urlsplit(self.path).path)
         self.hub.asked.append(f"{self.command} {path}")
-        if path.startswith("/api/models/"):
+        if path.startswith("/api/models/") and "/tree/" in path:
+            self._tree(path.removeprefix("/api/models/").partition("/tree/")[0], body=body)
+        elif path.startswith("/api/models/"):
             self._about(path.removeprefix("/api/models/"), body=body)
         elif "/resolve/" in path:
             repository, _, rest = path[1:].partition("/resolve/")
@@ -84,6 +86,17 @@ class _Handler(BaseHTTPRequestHandler):
         }
         about |= {"private": False, "gated": "manual" if repository in self.hub.gated else False}
         self._send(200, json.dumps(about).encode(), {"Content-Type": "application/json"}, body=body)
+
+    def _tree(self, repository: str, *, body: bool) -> None:
+        """What newer versions of huggingface_hub ask for: every file, as git has it."""
+        entries: list[dict[str, object]] = []
+        for file in sorted(self.hub.repositories[repository].iterdir()):
+            data = file.read_bytes()
+            entry: dict[str, object] = {"type": "file", "path": file.name, "size": len(data), "oid": _blob(data)}
+            if file.suffix == ".safetensors":
+                entry["lfs"] = {"oid": hashlib.sha256(data).hexdigest(), "size": len(data), "pointerSize": 130}
+            entries.append(entry)
+        self._send(200, json.dumps(entries).encode(), {"Content-Type": "application/json"}, body=body)
 
     def _file(self, repository: str, name: str, *, body: bool) -> None:
         if repository in self.hub.gated and "authorization" not in {key.lower() for key in self.headers}:

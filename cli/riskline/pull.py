@@ -41,8 +41,9 @@ def pull_checkpoint(manifest: Manifest, revision: str | None = None, *, progress
         GuardError: the hub says no, the commit or a safetensors file is not there, or there is no room.
         IntegrityError: a file is not what the hub says it is.
     """
+    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"  # both are read when huggingface_hub is imported
     if not progress:
-        os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"  # read when huggingface_hub is imported
+        os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
     hub = manifest.origin["hub"]
     with _plainly(hub):
         info = _info(hub, revision or manifest.origin.get("revision"))
