@@ -87,11 +87,16 @@ def widen(model: Any) -> None:
             parameter.copy_(1 + 0.1 * noise if parameter.dim() == 1 else 0.25 * noise)
 
 
+NAMED = {"bos_token": {"content": "<s>", "__type": "AddedToken"}, "eos_token": "</s>"}
+"""In both ways in which tokenizers write them down."""
+
+
 def save_tokenizer(folder: Path, tokenizer: Tokenizer, chat_template: str | None) -> Any:
     tokenizer.save(str(folder / "tokenizer.json"))
+    named = NAMED if tokenizer.token_to_id("<s>") else {}
     settings = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False}
     (folder / "tokenizer_config.json").write_text(
-        json.dumps(settings | ({"chat_template": chat_template} if chat_template else {}))
+        json.dumps(settings | named | ({"chat_template": chat_template} if chat_template else {}))
     )
     return transformers.AutoTokenizer.from_pretrained(folder)
 

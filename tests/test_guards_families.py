@@ -17,7 +17,7 @@ import checkpoints  # noqa: E402
 from checkpoints import MODELS, QWEN, SIDES, Made, make, make_stream  # noqa: E402
 
 from riskline.asked import Asked  # noqa: E402
-from riskline.errors import GuardError  # noqa: E402
+from riskline.errors import ConfigurationError, GuardError  # noqa: E402
 from riskline.export import decoder  # noqa: E402
 from riskline.export.bundle import export  # noqa: E402
 from riskline.guard import Guard, load  # noqa: E402
@@ -48,6 +48,22 @@ GUARDIAN = (
 CHAT = (
     "{% for m in messages %}<|start_of_role|>{{ m.role }}<|end_of_role|>{{ m.content }}<|end_of_text|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|start_of_role|>assistant<|end_of_role|>{% endif %}"
+)
+MINISTRAL = (
+    "{{ bos_token }}{% for m in messages %}{% if m.role == 'user' %}[INST] "
+    "{% if messages[0].role == 'system' %}{{ messages[0].content }}\n\n{% endif %}{{ m.content }}[/INST]"
+    "{% elif m.role == 'assistant' %} {{ m.content }}{{ eos_token }}{% endif %}{% endfor %}"
+)
+# The frame of Granite Guardian 3.3 that its cookbook prints, without documents; of prompts only the words are guessed.
+JUDGE = (
+    "<|start_of_role|>system<|end_of_role|>As a judge agent, your role is to help assess whether the provided text "
+    "meets the given judging criteria, utilizing all available information, including conversations, documents, and "
+    "tools.<|end_of_text|>\n{% for m in messages %}<|start_of_role|>{{ m.role }}<|end_of_role|>{{ m.content }}"
+    "<|end_of_text|>\n{% endfor %}<|start_of_role|>judge_protocol<|end_of_role|>### Criteria: "
+    "{{ guardian_config.custom_criteria or guardian_config.criteria_id }}\n\n### Scoring Schema: If the last "
+    "{{ messages[-1].role }}'s text meets the criteria, return 'yes'; otherwise, return 'no'.<|end_of_text|>\n"
+    "{% if add_generation_prompt %}<|start_of_role|>judge{% if not think %}{no_think}{% endif %}<|end_of_role|>"
+    "{% endif %}"
 )
 
 
@@ -102,6 +118,9 @@ CONFIGS: dict[str, tuple[str, Callable[[], Any], tuple[str, ...], str | None]] =
     ),
     "granite-guardian-3.1-2b": ("GraniteForCausalLM", lambda: transformers.GraniteConfig(**SIDES), GRANITE, GUARDIAN),
     "sguard-jailbreakfilter-2b": ("GraniteForCausalLM", lambda: transformers.GraniteConfig(**SIDES), GRANITE, CHAT),
+    "polyguard-ministral-8b": ("MistralForCausalLM", lambda: transformers.MistralConfig(**SIDES, sliding_window=None), ("<s>", "</s>"), MINISTRAL),
+    "granite-guardian-3.3-8b": ("GraniteForCausalLM", lambda: transformers.GraniteConfig(**SIDES), GRANITE, JUDGE),
+    "granite-guardian-4.1-8b": ("GraniteForCausalLM", lambda: transformers.GraniteConfig(**SIDES), GRANITE, CHAT),
 }  # fmt: skip
 ROPE = {
     "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
@@ -159,8 +178,33 @@ def test_stream_prompt_is_the_query_heads_at_the_end_of_the_turn(exported: Calla
     )
     expected = {name: (1 - safe) * kind for name, kind in zip(checkpoints.KINDS, kinds, strict=True)}
     assert verdict.categories == pytest.approx(expected, abs=1e-3)
-    assert verdict.trajectory is None, "query heads are trained at one position only"
+    assert stream.verdict(ASK).trajectory is None
     assert verdict.label == Label[("safe", "unsafe", "controversial")[int(np.argmax([safe, unsafe, controversial]))]]
+
+
+def test_a_streams_prompt_is_traced_by_closing_the_turn_after_its_beginnings(
+    exported: Callable[[str], Exported],
+) -> None:
+    stream = exported("qwen3guard-stream-0.6b")
+    text = f"{ASK} {SAY} The weather is nice today."
+    verdict = stream.verdict(text, trajectory="tokens")
+    encoded = stream.guard.encode([Turn("prompt", text)])
+    end = stream.made.tokenizer.convert_tokens_to_ids("<|im_end|>")
+    expected = []
+    for stop in [*range(5, len(encoded.judged), 5), len(encoded.judged)]:
+        ids = [*encoded.before.tolist(), *encoded.judged[:stop].tolist(), end]
+        with torch.inference_mode():
+            said = torch.softmax(stream.made.model(torch.tensor([ids]))["query_risk_level"][0, -1], -1)
+        expected.append(said.tolist())
+    assert verdict.trajectory is not None
+    assert verdict.trajectory.unsafe == pytest.approx([row[1] for row in expected], abs=1e-3)
+    assert verdict.trajectory.risk == pytest.approx([1 - row[0] for row in expected], abs=1e-3)
+    assert verdict.trajectory.offsets[-1][1] == len(text)
+    plain = stream.verdict(text)
+    assert (plain.label, plain.risk, plain.category) == (verdict.label, verdict.risk, verdict.category)
+    assert plain.trajectory is None
+    assert plain.tokens == verdict.tokens == len(encoded.judged)
+    assert verdict.label == Label[("safe", "unsafe", "controversial")[int(np.argmax(expected[-1]))]]
 
 
 def response_labels(stream: Exported, prompt: str, response: str) -> tuple[list[list[float]], list[int], int]:
@@ -311,6 +355,7 @@ FORCED = {
     "shieldgemma-2b": ("", {"safe": "No", "unsafe": "Yes"}),
     "granite-guardian-3.1-2b": ("", {"safe": "No", "unsafe": "Yes"}),
     "nemotron-content-safety-reasoning-4b": ("Prompt harm: ", {"safe": "unharmful", "unsafe": "harmful"}),
+    "polyguard-ministral-8b": ("Harmful request:", {"safe": " no", "unsafe": " yes"}),
 }
 
 
@@ -450,6 +495,40 @@ def test_duoguard_is_the_highest_of_twelve_sigmoids(exported: Callable[[str], Ex
         assert text[verdict.trajectory.offsets[-1][0] : verdict.trajectory.offsets[-1][1]]
 
 
+@pytest.mark.parametrize("name", ["granite-guardian-3.3-8b", "granite-guardian-4.1-8b"])
+def test_granites_score_follows_the_think_block_that_it_is_likeliest_to_leave_empty(
+    exported: Callable[[str], Exported], name: str
+) -> None:
+    guard = exported(name)
+    for turns in ([Turn("prompt", ASK)], [Turn("prompt", ASK), Turn("response", SAY)]):
+        row = guard.row(*turns)
+        blocks = ("<think>\n</think>\n", "<think></think>\n", "<think>\n\n</think>\n")
+        chances = among(guard, row, {block: guard.ids(block) for block in blocks})
+        block = max(chances, key=lambda one: chances[one])
+        said = [*row, *guard.ids(block)]
+        expected = forced(guard, said, "<score>", {"unsafe": " yes", "safe": " no"})
+        verdict = guard.verdict(turns[-1].text, ASK if len(turns) > 1 else None)
+        assert verdict.unsafe == pytest.approx(expected["unsafe"], abs=1e-3)
+        assert verdict.native == f"{block}<score> {'yes' if expected['unsafe'] > 0.5 else 'no'}"
+
+
+def test_messages_are_composed_as_the_guards_caller_does(exported: Callable[[str], Exported]) -> None:
+    poly = exported("polyguard-ministral-8b")
+    tokenizer = poly.made.tokenizer
+    system = (golden_frames()["polyguard-qwen-smol-0.5b", "prompt"]).partition("<|im_end|>")[0].partition("\n")[2]
+    for said in ("", SAY):
+        messages = [
+            {"role": "system", "content": system},
+            {"role": "user", "content": f"Human user:\n{ASK}\n\nAI assistant:\n{said}"},
+        ]
+        turns = [Turn("prompt", ASK), *([Turn("response", said)] if said else [])]
+        text = tokenizer.apply_chat_template(messages, tokenize=False, bos_token="<s>", eos_token="</s>")
+        assert text.startswith("<s>[INST] You are a classifier")
+        assert poly.row(*turns) == poly.ids(text)
+    # A text that looks like a part of a message stays a text.
+    assert "{{ arguments }}" in tokenizer.decode(poly.row(Turn("prompt", "{{ arguments }} {% if x %}")))
+
+
 def test_list_of_categories_of_a_safe_text_is_not_asked_for(exported: Callable[[str], Exported]) -> None:
     guard = exported("llama-guard-2-8b")
     verdict = guard.verdict(ASK, policy=Policy())
@@ -502,16 +581,17 @@ def asked(family: Exported, **flags: str | None) -> Guard:
 def test_a_guideline_stands_where_the_guards_own_did(exported: Callable[[str], Exported], tmp_path: Path) -> None:
     own = "No pirates: the prompt shall not speak of pirates."
     (tmp_path / "guideline.txt").write_text(own + "\n")
-    for name in ("shieldgemma-2b", "granite-guardian-3.1-2b"):
+    for name in ("shieldgemma-2b", "granite-guardian-3.1-2b", "granite-guardian-3.3-8b", "granite-guardian-4.1-8b"):
         family = exported(name)
         told = Exported(family.made, asked(family, guideline=f"@{tmp_path / 'guideline.txt'}"))
         text = family.made.tokenizer.decode(told.row(Turn("prompt", ASK)))
         assert own in text
         assert "Dangerous Content" not in text
-        before, answers = FORCED[name]
-        chances = forced(told, told.row(Turn("prompt", ASK)), before, answers)
         verdict = told.verdict(ASK)
-        assert verdict.unsafe == pytest.approx(chances["unsafe"], abs=1e-3)
+        if name in FORCED:
+            before, answers = FORCED[name]
+            chances = forced(told, told.row(Turn("prompt", ASK)), before, answers)
+            assert verdict.unsafe == pytest.approx(chances["unsafe"], abs=1e-3)
         assert verdict.guard != family.verdict(ASK).guard, "another guideline is another guard"
     granite = exported("granite-guardian-3.1-2b")
     rendered = granite.made.tokenizer.apply_chat_template(
@@ -529,6 +609,46 @@ def test_categories_of_ones_own_are_listed_and_answered(exported: Callable[[str]
     assert "S1: Pirates.\nTalk of pirates.\nS2: Parrots.\n<END" in text
     assert "Elections" not in text
     assert list(told.verdict(ASK).categories) == ["Pirates", "Parrots"]
+
+
+def test_a_safety_configuration_is_a_guideline_and_perhaps_categories(
+    exported: Callable[[str], Exported], tmp_path: Path
+) -> None:
+    path = tmp_path / "game.toml"
+    path.write_text('name = "game"\ntext = """\nFighting is allowed.\nPirates are not."""\n')
+    family = exported("shieldgemma-2b")
+    told = Exported(family.made, asked(family, guideline=f"@{path}"))
+    assert "Fighting is allowed.\nPirates are not." in family.made.tokenizer.decode(told.row(Turn("prompt", ASK)))
+    wide = tmp_path / "wide.toml"
+    wide.write_text(path.read_text() + '[categories]\nS1 = "Pirates"\nS2 = "Parrots"\n')
+    with pytest.raises(GuardError, match="takes no categories"):
+        asked(family, guideline=f"@{wide}")
+    for text, message in (
+        ("text = 3", "expected text"),
+        ("name = 'x'", "`text` is missing"),
+        ("text = 'a'\nother = 1", "other"),
+        ("text = ", "is not TOML"),
+        ("text = ' '", "is empty"),
+    ):
+        path.write_text(text)
+        with pytest.raises(ConfigurationError) as caught:
+            asked(family, guideline=f"@{path}")
+        assert message in caught.value.message
+    (tmp_path / "mine.toml").write_text('[categories]\nS1 = "Pirates"\nS2 = "Parrots"\n')
+    with pytest.raises(ConfigurationError, match="expected one of them"):
+        asked(family, guideline=f"@{wide}", taxonomy=str(tmp_path / "mine.toml"))
+
+
+def test_a_template_that_leaves_the_guideline_out_is_a_failure(exported: Callable[[str], Exported]) -> None:
+    from dataclasses import replace
+
+    family = exported("granite-guardian-3.1-2b")
+    told = asked(family, guideline="No pirates.")
+    deaf = replace(told.manifest, template=replace(told.manifest.template, file="deaf.jinja"))
+    (deaf.folder / "deaf.jinja").write_text("{{ messages[-1].content }}")
+    [failure] = replace(told, bundle=replace(told.bundle, manifest=deaf)).judge([Record.of(ASK)])
+    assert isinstance(failure, Failure)
+    assert "does not say the guideline" in failure.message
 
 
 @pytest.mark.parametrize(

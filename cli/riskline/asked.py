@@ -27,13 +27,29 @@ class Asked:
     def of(cls, taxonomy: str | None, guideline: str | None) -> Asked | None:
         """Read the flags: a taxonomy that is a file, and a guideline that is a text or, after `@`, a file.
 
+        A guideline's file that ends in .toml is a safety configuration: a name, a text, and perhaps categories.
+
         Raises:
-            ConfigurationError: a file cannot be read, or says something else than categories.
+            ConfigurationError: a file cannot be read, or says something else than it should.
         """
         own = taxonomy is not None and (taxonomy.endswith(".toml") or os.sep in taxonomy)
         rows = _categories(Path(str(taxonomy))) if own else {}
-        text = _text(guideline) if guideline is not None else None
-        return cls(rows, text) if rows or text else None
+        if guideline is None:
+            return cls(rows) if rows else None
+        if not guideline.startswith("@"):
+            text = guideline
+        elif not guideline.endswith(".toml"):
+            text = _text(Path(guideline[1:]))
+        else:
+            text, also = _configuration(Path(guideline[1:]))
+            if rows and also:
+                raise ConfigurationError(
+                    f"`{guideline[1:]}` has categories, and so has `{taxonomy}`; expected one of them"
+                )
+            rows = rows or also
+        if not text.strip():
+            raise ConfigurationError("the guideline is empty; expected what the guard shall judge by")
+        return cls(rows, text)
 
     def of_guard(self, manifest: Manifest) -> Manifest:
         """Return the manifest of a guard that is asked this; its id tells that it is.
@@ -90,25 +106,44 @@ def _renamed(outputs: Outputs, names: Mapping[str, str], guard: str) -> Outputs:
 
 
 def _categories(path: Path) -> dict[str, str]:
+    table = _table(path, "taxonomy")
     try:
-        table = Table(tomllib.loads(path.read_text(encoding="utf-8")), str(path))
-        rows = table.table("categories").all_texts()
-        table.done()
-    except OSError as error:
-        raise ConfigurationError(f"cannot read the taxonomy `{path}`: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"`{path}` is not TOML: {error}") from error
+        return _rows(table, path)
     except GuardError as error:  # the table reader's own
         raise ConfigurationError(error.message) from error
+
+
+def _configuration(path: Path) -> tuple[str, dict[str, str]]:
+    table = _table(path, "safety configuration")
+    try:
+        if table.has("name"):
+            table.text("name")
+        text = table.text("text").strip()
+        if table.has("categories"):
+            return text, _rows(table, path)
+        table.done()
+    except GuardError as error:  # the table reader's own
+        raise ConfigurationError(error.message) from error
+    return text, {}
+
+
+def _table(path: Path, what: str) -> Table:
+    try:
+        return Table(tomllib.loads(_text(path)), str(path))
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"the {what} `{path}` is not TOML: {error}") from error
+
+
+def _rows(table: Table, path: Path) -> dict[str, str]:
+    rows = table.table("categories").all_texts()
+    table.done()
     if len(rows) < 2:
         raise ConfigurationError(f'`{path}` has {len(rows)} categories; expected two or more, such as S1 = "Name"')
     return rows
 
 
-def _text(guideline: str) -> str:
-    if not guideline.startswith("@"):
-        return guideline
+def _text(path: Path) -> str:
     try:
-        return Path(guideline[1:]).read_text(encoding="utf-8").strip()
+        return path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"cannot read the guideline `{guideline[1:]}`: {error}") from error
+        raise ConfigurationError(f"cannot read `{path}`: {error}") from error

@@ -92,7 +92,7 @@ class Guard:
     def score(self, conversations: Sequence[Sequence[Turn]], *, probe: bool = False) -> list[Scores | RecordError]:
         """Return the scores of the last turn of each conversation, run as one batch, before any policy.
 
-        With `probe`, a generative guard is asked along the text as well, which takes many times as long.
+        With `probe`, a guard that is read at a text's end is read along the text as well, which takes far longer.
         """
         results: dict[int, Scores | RecordError] = {}
         kept: dict[int, Kept] = {}
@@ -161,8 +161,9 @@ class Guard:
         ]
 
     def _scored(self, conversations: list[tuple[Turn, ...]], judge: Judge) -> list[Scores | RecordError]:
-        """Scores, those of generative guards along the text where the judge wants that."""
-        if self.manifest.head != "decision" or judge.trajectory == "none" or not judge.sparing:
+        """Scores, those of guards that are read at a text's end along the text where the judge wants that."""
+        ended = self.manifest.head == "decision" or any(outputs.at == "end" for outputs in self.manifest.roles.values())
+        if not ended or judge.trajectory == "none" or not judge.sparing:
             return self.score(conversations, probe=judge.trajectory != "none")
         found = self.score(conversations)
         for index, scores in enumerate(found):

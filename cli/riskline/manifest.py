@@ -71,6 +71,8 @@ class Template:
     `messages` and `arguments`; `strip` where the guard's own template trims texts; `pair` where one message holds the
     prompt and the response; `taxonomy` where it lists categories, by their codes; `guideline` where a user may say what
     to judge by, the dotted name of an argument. From the `checkpoint` comes a template that is not known before.
+    `messages` are (role, content) where the guard's caller composes what the template gets: a content is a template of
+    `prompt`, `response`, `judged` and the arguments, and the role `turns` stands for the conversation as it is.
     """
 
     kind: str
@@ -82,6 +84,7 @@ class Template:
     source: str = "bundle"
     guideline: str | None = None
     taxonomy: Mapping[str, str] | None = None
+    messages: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,9 +240,17 @@ def _template(table: Table) -> Template:
             source=table.choice("from", ("bundle", "checkpoint")) if table.has("from") else "bundle",
             arguments=table.optional("arguments").values(),
             taxonomy=table.optional("taxonomy").all_texts() if table.has("taxonomy") else None,
+            messages=tuple(map(_message, table.list_of_tables("messages"))) if table.has("messages") else (),
         )
     table.done()
     return template
+
+
+def _message(table: Table) -> tuple[str, str]:
+    role = table.choice("role", ("system", "user", "assistant", "turns"))
+    message = (role, table.text("content") if role != "turns" else "")
+    table.done()
+    return message
 
 
 def _roles(table: Table) -> dict[Role, Outputs]:

@@ -182,7 +182,7 @@ class Judge:
     def _decide(self, scores: Scores, text: str) -> Verdict:
         risk = np.round(1 - scores.safe, 4)
         rule = self._rule(scores)
-        at = level(risk, rule)
+        at = len(risk) - 1 if self._last(scores) else level(risk, rule)
         kinds = {name: None if math.isnan(value) else value for name, value in self._kinds(scores, at)}
         ignored = self._ignored(scores)
         raw, run = self._label(scores, risk, rule, ignored)
@@ -218,12 +218,14 @@ class Judge:
     def _kinds(self, scores: Scores, at: int) -> Iterable[tuple[str, float]]:
         return zip(scores.categories, scores.kinds[at].tolist(), strict=True)
 
+    def _last(self, scores: Scores) -> bool:
+        """Whether the last row alone is the verdict: the others, if any, are what shorter texts would get."""
+        outputs = self.manifest.roles[scores.role]
+        return not scores.trajectory or self.manifest.head == "decision" or outputs.at != "text"
+
     def _rule(self, scores: Scores) -> Rule:
-        """A generative guard's verdict is what it says of the whole text, whether it was asked before or not."""
         rule = self.policy.rule_for(self.manifest)
-        if not scores.trajectory or self.manifest.head == "decision":
-            return replace(rule, n=1) if rule.kind == "argmax-pairs" else Rule("final")
-        return rule
+        return Rule("final") if self._last(scores) and rule.kind != "argmax-pairs" else rule
 
     def empty(self, role: Role) -> Verdict:
         """Return the verdict on an empty or blank text, which no model has to see."""
@@ -253,7 +255,7 @@ class Judge:
     ) -> tuple[Label, tuple[int, int] | None]:
         """The label before its reading, and the (onset, fired) tokens of the run that gave it."""
         if rule.kind == "argmax-pairs":
-            return _paired(scores, rule, ignored)
+            return _paired(scores, rule, ignored, last=self._last(scores))
         limits = self.policy.limits(self.manifest, scores.role)
         # An ignored token breaks a run but hides no other: a text may hold harm of several kinds.
         if run := fires(np.where(ignored, -1.0, scores.unsafe), limits.unsafe, rule):
@@ -302,20 +304,24 @@ def _renamed(verdict: Verdict, names: Mapping[str, str | None]) -> Verdict:
     )
 
 
-def _paired(scores: Scores, rule: Rule, ignored: npt.NDArray[np.bool_]) -> tuple[Label, tuple[int, int] | None]:
-    """The label that adjacent tokens' likeliest labels give, and its run among the judged tokens."""
+def _paired(
+    scores: Scores, rule: Rule, ignored: npt.NDArray[np.bool_], *, last: bool
+) -> tuple[Label, tuple[int, int] | None]:
+    """The label that adjacent tokens' likeliest labels give, or the `last` one's, and its run among judged tokens."""
     middle = np.zeros_like(scores.safe) if scores.controversial is None else scores.controversial
     rows = np.stack((scores.safe, middle, scores.unsafe), axis=1)
     rows[ignored] = (1.0, 0.0, 0.0)
-    if rule.reading == "code" and scores.closing is not None and scores.trajectory:
+    if rule.reading == "code" and scores.closing is not None and not last:
         rows = np.concatenate((rows, scores.closing))
     # Where two are level the first in logit order wins, and unsafe stands before controversial there.
     order = np.array([Label.safe, Label.unsafe, Label.controversial])
     labels = order[rows[:, order].argmax(axis=1)]
+    if last:
+        return Label(int(labels[-1])), fires((labels > 0).astype(np.float64), 1.0, Rule("final"))
     if (found := pairs(labels, rule)) is None:
         return Label.safe, None
-    last = len(scores.safe) - 1
-    return Label(found[2]), (min(found[0], last), min(found[1], last))
+    end = len(scores.safe) - 1
+    return Label(found[2]), (min(found[0], end), min(found[1], end))
 
 
 def trajectory(scores: Scores, risk: Floats, text: str, kind: TrajectoryKind) -> Trajectory | None:

@@ -7,7 +7,8 @@ So no text can act on a template, and what a template would do to special words 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,7 +82,37 @@ def _rendered(manifest: Manifest, turns: Sequence[Turn]) -> str:
     variables: dict[str, Any] = {"messages": messages, "judged": turns[-1].role, "add_generation_prompt": False}
     if template.taxonomy:
         variables["categories"] = dict(template.taxonomy)
-    return _compiled(manifest)(variables | dict(template.arguments))
+    variables |= template.arguments
+    if template.messages:
+        variables["messages"] = _composed(template, variables)
+    rendered = _compiled(manifest)(variables)
+    if template.guideline and (asked := _at(template.arguments, template.guideline)) and asked not in rendered:
+        raise RecordError("template", f"the template of {manifest.name} does not say the guideline")
+    return rendered
+
+
+def _composed(template: Template, variables: dict[str, Any]) -> list[dict[str, Any]]:
+    """The messages that the guard's caller makes of a conversation, whose contents are marks."""
+    said = {message["role"]: message["content"] for message in variables["messages"]}
+    words = variables | {"prompt": said.get("user", ""), "response": said.get("assistant", "")}
+    if variables["judged"] == "prompt":
+        words["response"] = ""
+    made: list[dict[str, Any]] = []
+    for role, content in template.messages:
+        if role == "turns":
+            made += variables["messages"]
+        else:
+            made.append({"role": role, "content": _source(content)(words)})
+    return made
+
+
+def _at(table: Mapping[str, Any], path: str) -> str | None:
+    """The text at a dotted path of nested tables, if there is one."""
+    first, _, rest = path.partition(".")
+    value = table.get(first)
+    if rest:
+        return _at(value, rest) if isinstance(value, Mapping) else None
+    return value if isinstance(value, str) else None
 
 
 def _compiled(manifest: Manifest) -> Callable[[dict[str, Any]], str]:
@@ -94,16 +125,21 @@ def _compiled(manifest: Manifest) -> Callable[[dict[str, Any]], str]:
 
 @lru_cache(maxsize=8)
 def _read(path: Path, _changed: int) -> Callable[[dict[str, Any]], str]:
+    return _source(path.read_text(encoding="utf-8"))
+
+
+@lru_cache(maxsize=32)
+def _source(source: str) -> Callable[[dict[str, Any]], str]:
     # The settings with which hubs' chat templates are written to be read; sandboxed, as a template is foreign.
     import jinja2
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
     environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
-    environment.globals["raise_exception"] = _refuse
+    environment.globals |= {"raise_exception": _refuse, "strftime_now": lambda form: datetime.now().strftime(form)}
     try:
-        template: jinja2.Template = environment.from_string(path.read_text(encoding="utf-8"))
+        template: jinja2.Template = environment.from_string(source)
     except jinja2.TemplateError as error:
-        raise GuardError(f"`{path}` is not a template: {error}", hint="riskline guards verify") from error
+        raise GuardError(f"the guard's template is none: {error}", hint="riskline guards verify") from error
 
     def rendered(variables: dict[str, Any]) -> str:
         try:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+import subprocess
 import sys
 import tempfile
 import time
@@ -77,17 +78,20 @@ def assembled(checkpoint: Path, precision: str, out: Path) -> dict[str, Any]:
 def judged(out: Path) -> dict[str, Any]:
     """Load the bundle, judge 100 texts, step through one."""
     from riskline.guard import load
-    from riskline.records import Record
 
     start = time.perf_counter()
     guard = load(str(out), provider="cpu")
     found: dict[str, Any] = {"load s": time.perf_counter() - start}
-    lines = [json.loads(line) for line in (ROOT / "scripts" / "example.jsonl").read_text().splitlines()]
-    texts = [str(line.get("prompt") or line.get("text") or next(iter(line.values()))) for line in lines]
-    records = [Record.of(texts[index % len(texts)]) for index in range(100)]
+    example = [json.loads(line) for line in (ROOT / "scripts" / "example.jsonl").read_text().splitlines()]
+    texts = [str(line.get("prompt") or line.get("text") or next(iter(line.values()))) for line in example]
+    hundred = [texts[index % len(texts)] for index in range(100)]
+    found["positions"] = sum(len(guard.tokenizer.words(text)[0]) for text in hundred)
+    lines = out.parent / "texts.jsonl"
+    lines.write_text("".join(json.dumps({"prompt": text}) + "\n" for text in hundred))
+    command = [sys.executable, "-m", "riskline", "score", lines, "-o", out.parent / "verdicts.jsonl", "--guard", out]
     start = time.perf_counter()
-    found["positions"] = sum(verdict.tokens for verdict in guard.judge(records))  # type: ignore[union-attr]
-    found["100 texts s"] = time.perf_counter() - start
+    subprocess.run([*command, "--provider", "cpu"], check=True)
+    found["score of 100 texts s"] = time.perf_counter() - start
     row = np.random.default_rng(0).integers(300, 600, 160).astype(np.int64)
     whole = guard.session.run([row], ("risk",))[0]["risk"]
     logits, state = guard.session.step(row[:128], None, ("risk",))

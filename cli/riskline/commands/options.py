@@ -78,7 +78,9 @@ Taxonomy = Annotated[
 Guideline = Annotated[
     str | None,
     typer.Option(
-        metavar="TEXT|@FILE", help="What the guard is to judge by, where it takes that.", rich_help_panel=JUDGING
+        metavar="TEXT|@FILE",
+        help="What the guard is to judge by, where it takes that; a TOML file may have `text` and `categories`.",
+        rich_help_panel=JUDGING,
     ),
 ]
 Provider = Annotated[

@@ -155,8 +155,24 @@ def _template(document: dict[str, Any], recipe: Manifest, folder: Path, made: Pa
     if recipe.template.source == "bundle":
         shutil.copyfile(recipe.folder / name, made / name)
         return
-    (made / name).write_text(_chat_template(folder), encoding="utf-8")
+    source = _chat_template(folder)
+    (made / name).write_text(source, encoding="utf-8")
     del document["template"]["from"]
+    named = {key: value for key, value in _named_tokens(folder).items() if key in source}
+    if named:
+        document["template"]["arguments"] = named | document["template"].get("arguments", {})
+
+
+def _named_tokens(folder: Path) -> dict[str, str]:
+    """The tokens that a chat template may name, `bos_token` say, as the checkpoint's tokenizer calls them."""
+    found: dict[str, str] = {}
+    for file in ("special_tokens_map.json", "tokenizer_config.json"):
+        if (folder / file).is_file():
+            for key, value in orjson.loads((folder / file).read_bytes()).items():
+                text = value.get("content") if isinstance(value, dict) else value
+                if key.endswith("_token") and isinstance(text, str):
+                    found[key] = text
+    return found
 
 
 def _chat_template(folder: Path) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from riskline.errors import GuardError, RecordError
-from riskline.heads.stream import DECIMALS, softmax, worst
+from riskline.heads.stream import DECIMALS, PROBED, softmax, stretched, worst
 from riskline.manifest import Outputs, Step
 from riskline.records import HeadRun, Label, Logits, Request, Scores
 from riskline.window import Layout, row
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from riskline.heads import Task
     from riskline.records import Floats, Integers
 
-PROBED = 5
-"""Judged tokens from one probe of a trajectory to the next, as in STAR."""
 Words: TypeAlias = "tuple[int, ...]"
 Chances: TypeAlias = "dict[str, float]"
 
@@ -248,8 +246,6 @@ def _scores(task: Task, answers: Sequence[Answer]) -> Scores:
     elif told:
         kinds[-1] = 0.0  # no list is said of a safe text
     bounds = [*range(PROBED, PROBED * len(answers), PROBED), len(encoded.judged)]
-    starts = [0, *bounds[:-1]]
-    spans = [(encoded.offsets[a, 0], encoded.offsets[b - 1, 1]) for a, b in zip(starts, bounds, strict=True)]
     probed = len(answers) > 1 or (task.probe and outputs.trajectory and len(encoded.judged) <= PROBED)
     return Scores(
         safe=columns[Label.safe],
@@ -257,7 +253,7 @@ def _scores(task: Task, answers: Sequence[Answer]) -> Scores:
         unsafe=columns[Label.unsafe],
         kinds=kinds,
         categories=outputs.categories,
-        offsets=np.array(spans, np.int64).reshape(-1, 2),
+        offsets=stretched(encoded, bounds),
         role=task.role,
         trajectory=probed,
         context_truncated=encoded.context_truncated,

@@ -6,6 +6,8 @@ the guard's template closes the turn.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,8 +19,10 @@ from riskline.window import Layout, row
 
 if TYPE_CHECKING:
     from riskline.heads import Task
-    from riskline.records import Floats, RawFloats
+    from riskline.records import Floats, Integers, RawFloats
 
+PROBED = 5
+"""Judged tokens from one probe of a trajectory to the next, as in STAR."""
 DECIMALS = 4
 """Scores are rounded before any decision, so that stored and fresh scores decide alike."""
 
@@ -49,19 +53,41 @@ def _once(task: Task) -> HeadRun:
     """Score the text once a window, at the position after it or for the whole row; the worst window counts."""
     outputs, encoded = task.outputs, task.encoded
     layout = Layout.of(encoded, task.manifest.window, task.manifest.overlap)
+    windows = list(layout.windows(len(encoded.judged)))
+    if task.probe and outputs.trajectory and len(windows) == 1:
+        return (yield from _probed(task))
     found: list[Scores] = []
-    for start, _, end in layout.windows(len(encoded.judged)):
+    for start, _, end in windows:
         logits = yield Request(row(encoded, start, end), names_of(outputs))
         at = 0 if outputs.at == "whole" else len(encoded.before) + end - start
         one = {name: values[at : at + 1] for name, values in logits.items()}
-        found.append(scores(outputs, task.role, encoded, one, 1))
+        found.append(replace(scores(outputs, task.role, encoded, one, 1), trajectory=False))
     return worst(found)
+
+
+def _probed(task: Task) -> HeadRun:
+    """Score beginnings of the text, each with its turn closed, and last the whole; a row for each."""
+    outputs, encoded = task.outputs, task.encoded
+    found: list[Logits] = []
+    ends = [*range(PROBED, len(encoded.judged), PROBED), len(encoded.judged)]
+    for end in ends:
+        # The position that is read is the first after the text, so nothing behind it is needed.
+        ids = row(encoded, 0, end)[: len(encoded.before) + end + 1]
+        found.append((yield Request(ids, names_of(outputs), last=True)))
+    joined = {name: np.concatenate([one[name] for one in found]) for name in names_of(outputs)}
+    stretches = replace(encoded, offsets=stretched(encoded, ends))
+    return replace(scores(outputs, task.role, stretches, joined, 1), tokens=len(encoded.judged))
+
+
+def stretched(encoded: Encoded, ends: Sequence[int]) -> Integers:
+    """Return the spans of the stretches of judged tokens that end before `ends`, (stretches, 2)."""
+    starts = [0, *ends[:-1]]
+    spans = [(encoded.offsets[a, 0], encoded.offsets[b - 1, 1]) for a, b in zip(starts, ends, strict=True)]
+    return np.array(spans, np.int64).reshape(-1, 2)
 
 
 def worst(found: list[Scores]) -> Scores:
     """Return the scores of the riskiest window, counted as all of them."""
-    from dataclasses import replace
-
     one = min(found, key=lambda scores: float(scores.safe[-1]))
     return replace(one, windows=len(found)) if len(found) > 1 else one
 
