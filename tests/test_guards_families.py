@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,8 @@ PAIRED = (
     "{% if add_generation_prompt %}<|start_of_role|>assistant<|end_of_role|>{% endif %}"
 )
 GUARDIAN = (
+    "{% if 'risk_name' in guardian_config and 'risk_definition' in guardian_config %}"
+    '{{ raise_exception("existing risk name. can\'t overwrite definition for this risk") }}{% endif %}'
     "{% set risk = guardian_config.risk_definition or ('the risk ' + guardian_config.risk_name) %}"
     "<|start_of_role|>user<|end_of_role|>{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
     "Is the last message harmful by {{ risk }}? Yes or No.<|end_of_text|>\n<|start_of_role|>assistant<|end_of_role|>"
@@ -284,12 +287,13 @@ def test_thinking_written_in_a_text_is_text_and_reasoning_is_not(exported: Calla
     assert stream.made.tokenizer.decode(thought[start : end + 1]) == "<think>\nIs this allowed? No.\n</think>"
 
 
+@pytest.mark.parametrize("rule", [Rule("hold", 2), Rule("argmax-pairs", 2, "code"), Rule("argmax-pairs", 2, "report")])
 @pytest.mark.parametrize("answer", [*ANSWERS, "\n\n leading space"])
 def test_a_response_that_arrives_in_pieces_is_judged_as_at_once(
-    exported: Callable[[str], Exported], answer: str
+    exported: Callable[[str], Exported], answer: str, rule: Rule
 ) -> None:
     stream = exported("qwen3guard-stream-0.6b")
-    policy = Policy(rule=Rule("hold", 2))
+    policy = Policy(rule=rule)
     whole = stream.verdict(answer, ASK, policy, trajectory="tokens")
     for size in (1, 3, 100):
         live = stream.guard.stream("response", [Turn("prompt", ASK)], policy)
@@ -555,8 +559,6 @@ def test_long_texts_and_long_contexts_are_cut_and_say_so(exported: Callable[[str
 
 
 def _narrowed(guard: Guard, window: int) -> Guard:
-    from dataclasses import replace
-
     manifest = replace(guard.manifest, window=window, overlap=16)
     return replace(guard, bundle=replace(guard.bundle, manifest=manifest))
 
@@ -611,18 +613,12 @@ def test_categories_of_ones_own_are_listed_and_answered(exported: Callable[[str]
     assert list(told.verdict(ASK).categories) == ["Pirates", "Parrots"]
 
 
-def test_a_safety_configuration_is_a_guideline_and_perhaps_categories(
-    exported: Callable[[str], Exported], tmp_path: Path
-) -> None:
+def test_a_safety_configuration_is_a_guideline_with_a_name(exported: Callable[[str], Exported], tmp_path: Path) -> None:
     path = tmp_path / "game.toml"
     path.write_text('name = "game"\ntext = """\nFighting is allowed.\nPirates are not."""\n')
     family = exported("shieldgemma-2b")
     told = Exported(family.made, asked(family, guideline=f"@{path}"))
     assert "Fighting is allowed.\nPirates are not." in family.made.tokenizer.decode(told.row(Turn("prompt", ASK)))
-    wide = tmp_path / "wide.toml"
-    wide.write_text(path.read_text() + '[categories]\nS1 = "Pirates"\nS2 = "Parrots"\n')
-    with pytest.raises(GuardError, match="takes no categories"):
-        asked(family, guideline=f"@{wide}")
     for text, message in (
         ("text = 3", "expected text"),
         ("name = 'x'", "`text` is missing"),
@@ -634,14 +630,45 @@ def test_a_safety_configuration_is_a_guideline_and_perhaps_categories(
         with pytest.raises(ConfigurationError) as caught:
             asked(family, guideline=f"@{path}")
         assert message in caught.value.message
-    (tmp_path / "mine.toml").write_text('[categories]\nS1 = "Pirates"\nS2 = "Parrots"\n')
-    with pytest.raises(ConfigurationError, match="expected one of them"):
-        asked(family, guideline=f"@{wide}", taxonomy=str(tmp_path / "mine.toml"))
+
+
+def test_an_export_takes_the_day_and_the_widest_window_from_the_checkpoint(tmp_path: Path) -> None:
+    dated = CHAT.replace("{% for m", "{{ strftime_now('%B %d, %Y') }} {% for m", 1)
+    config = transformers.GraniteConfig(**SIDES | {"max_position_embeddings": 512})
+    made = make(tmp_path / "checkpoint", transformers.GraniteForCausalLM, config, GRANITE, chat_template=dated)
+    manifest, _ = export(read_manifest(MODELS / "granite-guardian-3.1-2b"), made.folder, "fp32", tmp_path / "guard")
+    assert manifest.window == 512
+    day = str(manifest.template.arguments["today"])
+    assert day == date.today().isoformat()
+    family = Exported(made, load(str(manifest.folder), provider="cpu"))
+    assert f"{date.today():%B %d, %Y}" in made.tokenizer.decode(family.row(Turn("prompt", ASK)))
+    older = replace(manifest, template=replace(manifest.template, arguments={"today": "2001-02-03"}))
+    then = Exported(made, replace(family.guard, bundle=replace(family.guard.bundle, manifest=older)))
+    assert "February 03, 2001" in made.tokenizer.decode(then.row(Turn("prompt", ASK)))
+    (made.folder / "special_tokens_map.json").write_text("{")
+    with pytest.raises(GuardError, match="is not JSON"):
+        export(read_manifest(MODELS / "granite-guardian-3.1-2b"), made.folder, "fp32", tmp_path / "other")
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [("{{ 'a' + 1 }}", "refuses these turns"), ("{{ messages[0].content | tojson }}", "")],
+)
+def test_a_template_that_fails_is_a_failure_and_json_keeps_the_texts_place(
+    exported: Callable[[str], Exported], source: str, message: str
+) -> None:
+    family = exported("llama-guard-3-1b").guard
+    (family.manifest.folder / "own.jinja").write_text(source)
+    manifest = replace(family.manifest, template=replace(family.manifest.template, file="own.jinja"))
+    [outcome] = replace(family, bundle=replace(family.bundle, manifest=manifest)).judge([Record.of(ASK)])
+    if message:
+        assert isinstance(outcome, Failure)
+        assert message in outcome.message
+    else:
+        assert isinstance(outcome, Verdict)
 
 
 def test_a_template_that_leaves_the_guideline_out_is_a_failure(exported: Callable[[str], Exported]) -> None:
-    from dataclasses import replace
-
     family = exported("granite-guardian-3.1-2b")
     told = asked(family, guideline="No pirates.")
     deaf = replace(told.manifest, template=replace(told.manifest.template, file="deaf.jinja"))
@@ -713,8 +740,6 @@ def test_answers_that_a_vocabulary_cannot_tell_apart_are_refused() -> None:
 
     outputs = read_manifest(MODELS / "qwen3guard-gen-0.6b").roles["prompt"]
     step = Step("Safety:", "label", {" Safe": "safe", " Unsafe": "unsafe"})
-    from dataclasses import replace
-
     with pytest.raises(GuardError, match="cannot tell the answers"):
         script(replace(outputs, steps=(step,)), lambda _: (7, 8), ())
     with pytest.raises(GuardError, match="no logits for token"):

@@ -27,7 +27,7 @@ class Asked:
     def of(cls, taxonomy: str | None, guideline: str | None) -> Asked | None:
         """Read the flags: a taxonomy that is a file, and a guideline that is a text or, after `@`, a file.
 
-        A guideline's file that ends in .toml is a safety configuration: a name, a text, and perhaps categories.
+        A guideline's file that ends in .toml is a safety configuration: a name and a text.
 
         Raises:
             ConfigurationError: a file cannot be read, or says something else than it should.
@@ -36,17 +36,10 @@ class Asked:
         rows = _categories(Path(str(taxonomy))) if own else {}
         if guideline is None:
             return cls(rows) if rows else None
-        if not guideline.startswith("@"):
-            text = guideline
-        elif not guideline.endswith(".toml"):
-            text = _text(Path(guideline[1:]))
-        else:
-            text, also = _configuration(Path(guideline[1:]))
-            if rows and also:
-                raise ConfigurationError(
-                    f"`{guideline[1:]}` has categories, and so has `{taxonomy}`; expected one of them"
-                )
-            rows = rows or also
+        text = guideline
+        if guideline.startswith("@"):
+            path = Path(guideline[1:])
+            text = _configuration(path) if path.suffix == ".toml" else _text(path)
         if not text.strip():
             raise ConfigurationError("the guideline is empty; expected what the guard shall judge by")
         return cls(rows, text)
@@ -87,9 +80,12 @@ class Asked:
 
 
 def _put(table: Mapping[str, Any], path: list[str], text: str) -> dict[str, Any]:
-    """A copy of nested tables with a text at a path."""
+    """A copy of a table with a text at a path; it stands alone in the tables on its way, whose rest is the guard's own.
+
+    Granite Guardian refuses a definition beside the name of a risk that it knows.
+    """
     first, *rest = path
-    return {**table, first: _put(table.get(first, {}), rest, text) if rest else text}
+    return {**table, first: _put({}, rest, text) if rest else text}
 
 
 def _renamed(outputs: Outputs, names: Mapping[str, str], guard: str) -> Outputs:
@@ -108,23 +104,25 @@ def _renamed(outputs: Outputs, names: Mapping[str, str], guard: str) -> Outputs:
 def _categories(path: Path) -> dict[str, str]:
     table = _table(path, "taxonomy")
     try:
-        return _rows(table, path)
+        rows = table.table("categories").all_texts()
+        table.done()
     except GuardError as error:  # the table reader's own
         raise ConfigurationError(error.message) from error
+    if len(rows) < 2:
+        raise ConfigurationError(f'`{path}` has {len(rows)} categories; expected two or more, such as S1 = "Name"')
+    return rows
 
 
-def _configuration(path: Path) -> tuple[str, dict[str, str]]:
+def _configuration(path: Path) -> str:
     table = _table(path, "safety configuration")
     try:
         if table.has("name"):
             table.text("name")
         text = table.text("text").strip()
-        if table.has("categories"):
-            return text, _rows(table, path)
         table.done()
     except GuardError as error:  # the table reader's own
         raise ConfigurationError(error.message) from error
-    return text, {}
+    return text
 
 
 def _table(path: Path, what: str) -> Table:
@@ -132,14 +130,6 @@ def _table(path: Path, what: str) -> Table:
         return Table(tomllib.loads(_text(path)), str(path))
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(f"the {what} `{path}` is not TOML: {error}") from error
-
-
-def _rows(table: Table, path: Path) -> dict[str, str]:
-    rows = table.table("categories").all_texts()
-    table.done()
-    if len(rows) < 2:
-        raise ConfigurationError(f'`{path}` has {len(rows)} categories; expected two or more, such as S1 = "Name"')
-    return rows
 
 
 def _text(path: Path) -> str:

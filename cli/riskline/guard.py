@@ -162,12 +162,13 @@ class Guard:
 
     def _scored(self, conversations: list[tuple[Turn, ...]], judge: Judge) -> list[Scores | RecordError]:
         """Scores, those of guards that are read at a text's end along the text where the judge wants that."""
-        ended = self.manifest.head == "decision" or any(outputs.at == "end" for outputs in self.manifest.roles.values())
-        if not ended or judge.trajectory == "none" or not judge.sparing:
+        if judge.trajectory == "none" or not judge.sparing:
             return self.score(conversations, probe=judge.trajectory != "none")
         found = self.score(conversations)
         for index, scores in enumerate(found):
-            if isinstance(scores, Scores) and judge.decide(scores, conversations[index][-1].text).label > Label.safe:
+            if not isinstance(scores, Scores) or not self.manifest.ended(scores.role):
+                continue
+            if judge.decide(scores, conversations[index][-1].text).label > Label.safe:
                 found[index] = self.score([conversations[index]], probe=True)[0]
         return found
 

@@ -70,9 +70,10 @@ class Template:
     `tags`: each turn is the special token of its role and its text. `jinja`: a chat template in `file` gets
     `messages` and `arguments`; `strip` where the guard's own template trims texts; `pair` where one message holds the
     prompt and the response; `taxonomy` where it lists categories, by their codes; `guideline` where a user may say what
-    to judge by, the dotted name of an argument. From the `checkpoint` comes a template that is not known before.
-    `messages` are (role, content) where the guard's caller composes what the template gets: a content is a template of
-    `prompt`, `response`, `judged` and the arguments, and the role `turns` stands for the conversation as it is.
+    to judge by, the dotted name of an argument; in a table it stands there alone. From the `checkpoint` comes a
+    template that is not known before. `messages` are (role, content) where the guard's caller composes what the
+    template gets: a content is a template of `prompt`, `response`, `judged` and the arguments, and the role `turns`
+    stands for the conversation as it is. A message without content is left out.
     """
 
     kind: str
@@ -140,6 +141,10 @@ class Manifest:
     def id(self) -> str:
         """Name and the first eight digits of the manifest's hash, which covers every file's hash."""
         return f"{self.name}@{self.digest[:8]}"
+
+    def ended(self, role: Role) -> bool:
+        """Whether a text of this role is judged at its end alone; what a trajectory has before are shorter texts'."""
+        return self.head == "decision" or self.roles[role].at != "text"
 
     @property
     def precisions(self) -> tuple[str, ...]:

@@ -220,12 +220,18 @@ class Judge:
 
     def _last(self, scores: Scores) -> bool:
         """Whether the last row alone is the verdict: the others, if any, are what shorter texts would get."""
-        outputs = self.manifest.roles[scores.role]
-        return not scores.trajectory or self.manifest.head == "decision" or outputs.at != "text"
+        return not scores.trajectory or self.manifest.ended(scores.role)
 
     def _rule(self, scores: Scores) -> Rule:
+        return self.rule_of(scores.role) if scores.trajectory else self._final()
+
+    def rule_of(self, role: Role) -> Rule:
+        """Return the rule by which a role's trajectory becomes a label; the end alone counts where it is read there."""
+        return self._final() if self.manifest.ended(role) else self.policy.rule_for(self.manifest)
+
+    def _final(self) -> Rule:
         rule = self.policy.rule_for(self.manifest)
-        return Rule("final") if self._last(scores) and rule.kind != "argmax-pairs" else rule
+        return rule if rule.kind == "argmax-pairs" else Rule("final")
 
     def empty(self, role: Role) -> Verdict:
         """Return the verdict on an empty or blank text, which no model has to see."""

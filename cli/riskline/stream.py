@@ -59,9 +59,9 @@ class Stream:
     def finish(self) -> Verdict:
         """Score what was held back and return the verdict on the whole text."""
         encoded = self._encode(self.text)
-        return self._judge_up_to(encoded, len(encoded.judged))
+        return self._judge_up_to(encoded, len(encoded.judged), ended=True)
 
-    def _judge_up_to(self, encoded: Encoded, count: int) -> Verdict:
+    def _judge_up_to(self, encoded: Encoded, count: int, *, ended: bool = False) -> Verdict:
         ids, offsets, done = encoded.judged, encoded.offsets, len(self._ids)
         same = np.array_equal(ids[:done], self._ids) and np.array_equal(encoded.before, self._start.before)
         if count < done or not same:
@@ -71,7 +71,10 @@ class Stream:
         if not count or not self.text.strip():
             # A word that is held back is not judged yet, which is not the same as that there is none.
             return replace(self._judge.empty(self._role), empty=not self.text.strip())
-        return self._judge.decide(self._scores(offsets[:count]), self.text[: offsets[count - 1, 1]])
+        closing = None
+        if ended and len(encoded.after):  # what closes the turn is read as well, as it is where all comes at once
+            closing, _ = self._session.step(encoded.after, self._state, self._names)
+        return self._judge.decide(self._scores(offsets[:count], closing), self.text[: offsets[count - 1, 1]])
 
     def _advance(self, ids: Integers, count: int) -> None:
         """Score from the first unscored token to `count` or the end of its window, whichever is nearer."""
@@ -85,8 +88,8 @@ class Stream:
         self._parts.append(logits)
         self._ids = ids[:last]
 
-    def _scores(self, offsets: Integers) -> Scores:
+    def _scores(self, offsets: Integers, closing: Mapping[str, RawFloats] | None) -> Scores:
         joined = {name: np.concatenate([part[name] for part in self._parts]) for name in self._names}
         encoded = Encoded(self._start.before, self._ids, self._start.after, offsets, self._start.context_truncated)
         outputs = self._judge.manifest.roles[self._role]
-        return scores(outputs, self._role, encoded, joined, self._window + 1)
+        return scores(outputs, self._role, encoded, joined, self._window + 1, closing)

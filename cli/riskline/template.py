@@ -6,9 +6,10 @@ So no text can act on a template, and what a template would do to special words 
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import date
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -83,6 +84,8 @@ def _rendered(manifest: Manifest, turns: Sequence[Turn]) -> str:
     if template.taxonomy:
         variables["categories"] = dict(template.taxonomy)
     variables |= template.arguments
+    if day := template.arguments.get("today"):
+        variables["strftime_now"] = date.fromisoformat(str(day)).strftime
     if template.messages:
         variables["messages"] = _composed(template, variables)
     rendered = _compiled(manifest)(variables)
@@ -102,7 +105,8 @@ def _composed(template: Template, variables: dict[str, Any]) -> list[dict[str, A
         if role == "turns":
             made += variables["messages"]
         else:
-            made.append({"role": role, "content": _source(content)(words)})
+            text = _source(content, "guard.toml")(words)
+            made += [{"role": role, "content": text}] if text else []
     return made
 
 
@@ -125,29 +129,37 @@ def _compiled(manifest: Manifest) -> Callable[[dict[str, Any]], str]:
 
 @lru_cache(maxsize=8)
 def _read(path: Path, _changed: int) -> Callable[[dict[str, Any]], str]:
-    return _source(path.read_text(encoding="utf-8"))
+    return _source(path.read_text(encoding="utf-8"), str(path))
 
 
 @lru_cache(maxsize=32)
-def _source(source: str) -> Callable[[dict[str, Any]], str]:
+def _source(source: str, name: str) -> Callable[[dict[str, Any]], str]:
     # The settings with which hubs' chat templates are written to be read; sandboxed, as a template is foreign.
     import jinja2
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
     environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
-    environment.globals |= {"raise_exception": _refuse, "strftime_now": lambda form: datetime.now().strftime(form)}
+    environment.globals["raise_exception"] = _refuse
+    environment.filters["tojson"] = _json
     try:
         template: jinja2.Template = environment.from_string(source)
     except jinja2.TemplateError as error:
-        raise GuardError(f"the guard's template is none: {error}", hint="riskline guards verify") from error
+        raise GuardError(f"`{name}` is not a template: {error}", hint="riskline guards verify") from error
 
     def rendered(variables: dict[str, Any]) -> str:
         try:
             return template.render(variables)
-        except jinja2.TemplateError as error:
+        except RecordError:
+            raise
+        except Exception as error:  # a template is a program: it may fail in any way
             raise RecordError("template", f"the guard's template refuses these turns: {error}") from error
 
     return rendered
+
+
+def _json(value: object, indent: int | None = None, *, sort_keys: bool = False) -> str:
+    """JSON as hubs' templates expect it: no characters turned into escapes, marks among them."""
+    return json.dumps(value, ensure_ascii=False, indent=indent, sort_keys=sort_keys)
 
 
 def _refuse(message: str) -> None:

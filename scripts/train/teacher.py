@@ -150,15 +150,18 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     rows = chosen(tomllib.loads(args.config.read_text()), args.data)
-    parts = [args.out.with_suffix(f".{k}.npy") for k in range(args.part[1] if args.part else 1)]
+    many = args.part[1] if args.part else 1
+    named = hashlib.sha256("".join(key(row.text) for row in rows).encode()).hexdigest()[:8]
+    parts = [args.out.with_suffix(f".{named}.{k}of{many}.npy") for k in range(many)]
     for k, path in enumerate(parts):
         if not path.exists() and (args.part is None or k == args.part[0]):
-            np.save(path, Teacher(archive()).means([row.text for row in rows[k :: len(parts)]]))
+            np.save(path.with_suffix(".tmp.npy"), Teacher(archive()).means([row.text for row in rows[k::many]]))
+            path.with_suffix(".tmp.npy").replace(path)
     if not all(path.exists() for path in parts):
         return
     means = np.zeros((len(rows), 768), np.float32)
     for k, path in enumerate(parts):
-        means[k :: len(parts)] = np.load(path)
+        means[k::many] = np.load(path)
     risky = verdicts(means, rows)
     scaled = (means - means.mean(0)) / means.std(0)
     _, _, directions = np.linalg.svd(scaled[:: max(1, len(scaled) // 8_000)], full_matrices=False)

@@ -79,7 +79,7 @@ Guideline = Annotated[
     str | None,
     typer.Option(
         metavar="TEXT|@FILE",
-        help="What the guard is to judge by, where it takes that; a TOML file may have `text` and `categories`.",
+        help="What the guard is to judge by, where it takes that; a TOML file has it as `text`.",
         rich_help_panel=JUDGING,
     ),
 ]

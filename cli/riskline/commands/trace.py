@@ -127,7 +127,7 @@ def _traced(record: Record, judging: Judging, address: str | None, telling: Tell
         controversial=tuple(round(max(0.0, value - worst), 4) for value, worst in zip(risk, unsafe, strict=True)),
         unsafe=unsafe,
         thresholds=(limits.unsafe, limits.controversial),
-        rule=str(judge.policy.rule_for(guard.manifest)),
+        rule=str(judge.rule_of(verdict.role)),
         context=record.turns[: verdict.turn % len(record.turns)],
         address=address,
     )

@@ -68,12 +68,12 @@ class Observer(Judge):
     def rule(self, role: Role) -> str:
         """Return in words how a role's scores become a label."""
         if self.reading == "policy":
-            trained = self.manifest.roles[role].trajectory
+            trained = self.manifest.roles[role].trajectory and not self.manifest.ended(role)
             return str(self.policy.rule_for(self.manifest)) if trained else "one score for the whole text"
         return "argmax at the last position" if role == "prompt" else "argmax, two consecutive tokens of one label"
 
     def _by_policy(self, scores: Scores, risk: Floats, verdict: Verdict, text: str) -> Observed:
-        rule = self.policy.rule_for(self.manifest) if scores.trajectory else Rule("final")
+        rule = self._rule(scores)
         ranks = _ranks(risk, scores.unsafe, rule)
         if not (self.along and scores.trajectory):
             return _observed(verdict, {"ranks": ranks})
@@ -94,7 +94,7 @@ class Observer(Judge):
         # In the order of the model's own labels, so that a tie goes where it goes there.
         native = np.stack([scores.safe, scores.unsafe, middle]).argmax(axis=0)
         labels = np.array([Label.safe, Label.unsafe, Label.controversial])[native]
-        paired = scores.role == "response" and scores.trajectory
+        paired = scores.role == "response" and not self._last(scores)
         rule = _PAIR if paired else Rule("final")
         label, at = _paired(labels) if paired else (Label(int(labels[-1])), len(labels) - 1)
         category = scores.categories[int(scores.kinds[at].argmax())] if scores.categories else None

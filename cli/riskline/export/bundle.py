@@ -8,6 +8,7 @@ import tempfile
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import date
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
@@ -18,7 +19,7 @@ import orjson
 
 from riskline.catalog import Bundle
 from riskline.errors import GuardError, OutputError, RecordError
-from riskline.export.checkpoint import Checkpoint
+from riskline.export.checkpoint import Checkpoint, read_json
 from riskline.export.decoder import Classifier, Guarded, Precision, Rows, assemble
 from riskline.export.reference import Reference, names_of_heads
 from riskline.guard import Guard, load
@@ -96,6 +97,7 @@ def _make(recipe: Manifest, folder: Path, precision: Precision, made: Path, comm
     document: dict[str, Any] = tomllib.loads((recipe.folder / MANIFEST).read_text(encoding="utf-8"))
     _check_architecture(recipe, checkpoint)
     _own_maps(document, checkpoint)
+    _window(document, checkpoint)
     tokenizer = _tokenizer(folder, made)
     _template(document, recipe, folder, made)
     _added(document, tokenizer)
@@ -114,6 +116,13 @@ def _check_architecture(recipe: Manifest, checkpoint: Checkpoint) -> None:
     found = (checkpoint.config.get("architectures") or ["none"])[0]
     if (expected := recipe.origin.get("architecture")) and found != expected:
         raise GuardError(f"the checkpoint is a {found}; `{recipe.name}` is for a {expected}")
+
+
+def _window(document: dict[str, Any], checkpoint: Checkpoint) -> None:
+    """Read no further at once than the checkpoint learned positions for."""
+    most = checkpoint.config.get("max_position_embeddings")
+    if isinstance(most, int) and most < document["window"]:
+        document["window"], document["overlap"] = most, min(document["overlap"], most // 2)
 
 
 def _own_maps(document: dict[str, Any], checkpoint: Checkpoint) -> None:
@@ -159,6 +168,8 @@ def _template(document: dict[str, Any], recipe: Manifest, folder: Path, made: Pa
     (made / name).write_text(source, encoding="utf-8")
     del document["template"]["from"]
     named = {key: value for key, value in _named_tokens(folder).items() if key in source}
+    if "strftime_now" in source:  # a verdict shall not change with the day
+        named["today"] = date.today().isoformat()
     if named:
         document["template"]["arguments"] = named | document["template"].get("arguments", {})
 
@@ -168,7 +179,7 @@ def _named_tokens(folder: Path) -> dict[str, str]:
     found: dict[str, str] = {}
     for file in ("special_tokens_map.json", "tokenizer_config.json"):
         if (folder / file).is_file():
-            for key, value in orjson.loads((folder / file).read_bytes()).items():
+            for key, value in read_json(folder / file).items():
                 text = value.get("content") if isinstance(value, dict) else value
                 if key.endswith("_token") and isinstance(text, str):
                     found[key] = text

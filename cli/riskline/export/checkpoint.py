@@ -53,7 +53,7 @@ class Checkpoint:
         Raises:
             GuardError: something is missing, malformed, truncated or pickled.
         """
-        config = _json(folder / "config.json")
+        config = read_json(folder / "config.json")
         stored: dict[str, Stored] = {}
         for shard in _shards(folder):
             stored |= _header(shard)
@@ -95,7 +95,12 @@ class Checkpoint:
         return self.stored[name]
 
 
-def _json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the object in a JSON file of a checkpoint.
+
+    Raises:
+        GuardError: it is missing, or is not a JSON object.
+    """
     try:
         value = orjson.loads(path.read_bytes())
     except FileNotFoundError as error:
@@ -109,7 +114,7 @@ def _json(path: Path) -> dict[str, Any]:
 
 def _shards(folder: Path) -> list[Path]:
     if (folder / INDEX).is_file():
-        names = sorted(set(_json(folder / INDEX).get("weight_map", {}).values()))
+        names = sorted(set(read_json(folder / INDEX).get("weight_map", {}).values()))
         for name in names:
             if not isinstance(name, str) or name != Path(name).name or not name.endswith(".safetensors"):
                 raise GuardError(

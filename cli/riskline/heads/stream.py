@@ -70,10 +70,14 @@ def _probed(task: Task) -> HeadRun:
     outputs, encoded = task.outputs, task.encoded
     found: list[Logits] = []
     ends = [*range(PROBED, len(encoded.judged), PROBED), len(encoded.judged)]
-    for end in ends:
+    for end in ends[:-1]:
         # The position that is read is the first after the text, so nothing behind it is needed.
         ids = row(encoded, 0, end)[: len(encoded.before) + end + 1]
         found.append((yield Request(ids, names_of(outputs), last=True)))
+    # The whole is asked as it is without a trajectory, so that the verdict is the same number.
+    logits = yield Request(row(encoded, 0, ends[-1]), names_of(outputs))
+    at = len(encoded.before) + ends[-1]
+    found.append({name: values[at : at + 1] for name, values in logits.items()})
     joined = {name: np.concatenate([one[name] for one in found]) for name in names_of(outputs)}
     stretches = replace(encoded, offsets=stretched(encoded, ends))
     return replace(scores(outputs, task.role, stretches, joined, 1), tokens=len(encoded.judged))

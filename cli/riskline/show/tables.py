@@ -60,7 +60,7 @@ def _rows(manifest: Manifest) -> list[tuple[str, str]]:
     for role, outputs in manifest.roles.items():
         rows.append((role, f"labels in logit order: {', '.join(label.name for label in outputs.labels)}"))
         rows.append(("", f"categories ({outputs.category_scores}): {', '.join(outputs.categories) or 'none'}"))
-        kind = "by probing" if manifest.head == "decision" else "trained"
+        kind = "by probing" if manifest.ended(role) else "trained"
         rows.append(("", f"trajectory: {kind if outputs.trajectory else 'none'}"))
     takes = [("--taxonomy FILE", manifest.template.taxonomy), ("--guideline", manifest.template.guideline)]
     rows.append(("takes", ", ".join(flag for flag, there in takes if there) or "neither categories nor a guideline"))
