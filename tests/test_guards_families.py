@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -16,13 +19,14 @@ transformers = pytest.importorskip("transformers")
 
 import checkpoints  # noqa: E402
 from checkpoints import MODELS, QWEN, SIDES, Made, make, make_stream  # noqa: E402
+from hub import serve  # noqa: E402
 
 from riskline.asked import Asked  # noqa: E402
 from riskline.errors import ConfigurationError, GuardError  # noqa: E402
 from riskline.export import decoder  # noqa: E402
 from riskline.export.bundle import export  # noqa: E402
 from riskline.guard import Guard, load  # noqa: E402
-from riskline.manifest import read_manifest  # noqa: E402
+from riskline.manifest import Manifest, read_manifest  # noqa: E402
 from riskline.policy import Policy  # noqa: E402
 from riskline.records import Failure, Label, Record, Rule, Turn, Verdict  # noqa: E402
 
@@ -132,9 +136,19 @@ ROPE = {
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Exported]:
-    """Make, export and load a guard once."""
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Exported]]:
+    """Make a checkpoint, pull it from a hub on this machine, export it and load the guard, once each."""
     found: dict[str, Exported] = {}
+    cache = tmp_path_factory.mktemp("cache")
+
+    def pulled(recipe: Manifest, folder: Path) -> Path:
+        hub.repositories[recipe.origin["hub"]] = folder
+        own = {"HF_ENDPOINT": hub.address, "RISKLINE_CACHE": str(cache), "HOME": str(cache)}
+        kept = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "RISKLINE_"))}
+        command = [sys.executable, "-m", "riskline", "guards", "pull", recipe.name, "--no-export"]
+        subprocess.run(command, env=kept | own, check=True, capture_output=True, timeout=300)
+        [folder] = (cache / "checkpoints").glob(f"{recipe.name}-*")
+        return folder
 
     def get(name: str) -> Exported:
         if name not in found:
@@ -146,14 +160,16 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Export
                 made = make(
                     folder / "checkpoint", getattr(transformers, kind), config(), specials, chat_template=template
                 )
-            manifest, proof = export(read_manifest(MODELS / name), made.folder, "fp32", folder / name)
+            recipe = read_manifest(MODELS / name)
+            manifest, proof = export(recipe, pulled(recipe, made.folder), "fp32", folder / name)
             assert proof.holds
             assert proof.logit < 1e-3
             assert manifest.status == "proven"
             found[name] = Exported(made, load(str(manifest.folder), provider="cpu"))
         return found[name]
 
-    return get
+    with serve() as hub:
+        yield get
 
 
 def softmax(values: Sequence[float]) -> list[float]:

@@ -10,7 +10,6 @@ import tomllib
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 TRAIN = Path(__file__).parents[1] / "scripts" / "train"
@@ -25,7 +24,6 @@ import graph  # noqa: E402
 import obfuscate  # noqa: E402
 import start  # noqa: E402
 import synthesize  # noqa: E402
-import teacher  # noqa: E402
 import tokenizer as tokenizers  # noqa: E402
 import torch  # noqa: E402
 import train  # noqa: E402
@@ -142,39 +140,6 @@ def test_a_span_makes_only_its_end_and_what_follows_risky(
     offsets = one._encode(row.text)[1]
     assert part.labels.tolist() == [row.label if end >= 16 else 0 for _, end in offsets]
     assert len(part.ids) == len(part.labels)
-
-
-def test_a_teacher_is_mixed_in_where_it_read_the_text(
-    trained: tuple[Path, Path], data: Path, config: dict[str, object], tmp_path: Path
-) -> None:
-    texts = [str(row["text"]) for row in ROWS[:2]]
-    found = np.zeros((2, teacher.DIRECTIONS), np.float32)
-    found[1] = 3.0
-    np.savez(tmp_path / "teacher.npz", keys=[*map(teacher.key, texts)], risky=np.array([0.2, 0.6], "f4"), found=found)
-    taught = train.Taught(tmp_path / "teacher.npz")
-    one = composer(data, trained[1], {**config, "join": 1.0, "context": 0.0, "filled": 0.0})
-    one.taught = taught.rows
-    part = one._text(next(row for row in one.rows if row.text == texts[1]))
-    assert set(part.taught.tolist()) == {1}
-    assert set(one._harmless(one.rows[0], 40).taught.tolist()) == {-1}
-    marked = next(row for row in one.rows if row.spans)
-    one.taught = {teacher.key(marked.text): 1}
-    assert set(one._text(marked).taught.tolist()) == {-1}, "people's marks stand"
-
-    batch = {"labels": torch.tensor([[0, 0, 1, 2, 1]]), "taught": torch.tensor([[-1, 0, 1, 1, -1]])}
-    assert taught.goals(batch, 0.5)[0].tolist() == [
-        pytest.approx(goal) for goal in ([1, 0, 0], [0.9, 0.1, 0], [0.2, 0.8, 0], [0.2, 0, 0.8], [0, 1, 0])
-    ]
-    read = torch.nn.Linear(4, teacher.DIRECTIONS)
-    torch.nn.init.zeros_(read.weight)
-    torch.nn.init.constant_(read.bias, 1.0)
-    missed = taught.missed(torch.zeros(1, 5, 4), batch["taught"], read)
-    assert float(missed) == pytest.approx((1.0 + 4.0) / 2), "at the ends of both texts"
-    assert float(taught.missed(torch.zeros(1, 5, 4), torch.full((1, 5), -1), read)) == 0
-
-    training = train.Training({**config, "positions": 5_000}, tmp_path / "run", None, taught)
-    training.over(one.batches(512, pool=64), glance(data, trained[1]))
-    assert training.tokens >= 5_000
 
 
 def test_a_run_goes_on_where_it_stopped(trained: tuple[Path, Path], data: Path, config: dict[str, object]) -> None:

@@ -80,7 +80,7 @@ class Runtime:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        self.names = [f"past_key_values.{i}.{kind}" for i in range(shape.caches) for kind in ("key", "value")]
+        self.names = [f"past_key_values.{i}.{kind}" for i in range(shape.layers) for kind in ("key", "value")]
         self.shape = shape
 
     def run(self, ids: NDArray[np.int64], past: list[NDArray[np.float32]] | None = None) -> list[NDArray[np.float32]]:

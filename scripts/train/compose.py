@@ -13,7 +13,6 @@ from corpus import CATEGORIES, Row
 from lexicon import Lexicon
 from numpy.typing import NDArray
 from obfuscate import obfuscate
-from teacher import key
 from tokenizers import Tokenizer
 from torch import Tensor
 
@@ -25,22 +24,11 @@ GAPS = (" ", "\n", "\n\n", "\n\n", ". ")
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """The tokens of one text, their labels and weights, and the teacher's row of it (-1: none); each (tokens,)."""
+    """The tokens of one text, their labels and weights; each (tokens,)."""
 
     ids: NDArray[np.int64]
     labels: NDArray[np.int64]
     weights: NDArray[np.float32]
-    taught: NDArray[np.int64]
-
-    @classmethod
-    def of(cls, ids: list[int], labels: NDArray[np.int64], weights: NDArray[np.float32], taught: int = -1) -> Part:
-        """Return a text that the teacher read as its row `taught`, if it did."""
-        return cls(np.array(ids, np.int64), labels, weights.astype(np.float32), np.full(len(ids), taught, np.int64))
-
-    def cut(self, kept: slice, trust: float = 1.0) -> Part:
-        """Return some of the tokens."""
-        weights = self.weights[kept] * np.float32(trust)
-        return Part(self.ids[kept], self.labels[kept], weights, self.taught[kept])
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +38,6 @@ class Example:
     ids: NDArray[np.int64]  # (width,)
     labels: NDArray[np.int64]  # (width,)
     weights: NDArray[np.float32]  # (width,)
-    taught: NDArray[np.int64]  # (width,)
     kinds: NDArray[np.float32]  # (categories,), zeros where unknown
     response: bool
 
@@ -59,20 +46,13 @@ class Composer:
     """Turns drawn rows into examples: plain, among harmless texts, or after earlier turns."""
 
     def __init__(
-        self,
-        rows: list[Row],
-        tokenizer: Tokenizer,
-        chances: list[float],
-        config: dict[str, Any],
-        seed: int,
-        taught: dict[str, int] | None = None,
+        self, rows: list[Row], tokenizer: Tokenizer, chances: list[float], config: dict[str, Any], seed: int
     ) -> None:
         self.rows, self.tokenizer, self.config = rows, tokenizer, config
         self.tags = {name: int(tokenizer.token_to_id(f"<|{name}|>") or 0) for name in ("system", "prompt", "response")}
         self.cumulative = np.cumsum(chances)
         self.rng = random.Random(seed)
         self.lexicon = Lexicon()
-        self.taught = taught or {}
 
     def draw(self) -> Row:
         """Return a row by its chance."""
@@ -98,7 +78,6 @@ class Composer:
             np.concatenate((before, part.ids)),
             np.concatenate((pad, part.labels)),
             np.concatenate((pad.astype(np.float32), part.weights)),
-            np.concatenate((pad - 1, part.taught)),
             kinds,
             row.role == "response",
         )
@@ -106,8 +85,10 @@ class Composer:
     def _cut(self, row: Row, part: Part, room: int) -> Part:
         """Keep a window of a long text; a harmless one is harmless anywhere, as later windows will read it."""
         start = self.rng.randrange(len(part.ids) - room + 1) if row.label == 0 and self.rng.random() < 0.5 else 0
+        kept = slice(start, start + room)
         # What made it unsafe may be in what was cut.
-        return part.cut(slice(start, start + room), 0.3 if row.label and not row.spans else 1.0)
+        trust = np.float32(0.3 if row.label and not row.spans else 1.0)
+        return Part(part.ids[kept], part.labels[kept], part.weights[kept] * trust)
 
     def _context(self, row: Row) -> NDArray[np.int64]:
         parts: list[int] = []
@@ -140,16 +121,17 @@ class Composer:
         worst = int(part.labels[-1])
         if len(after.ids):
             # What follows a harmful text stays harmful; it counts less than the text itself.
-            weights = after.weights * np.float32(0.5 if worst else 1.0)
-            after = Part(after.ids, np.full(len(after.ids), worst), weights, after.taught)
+            scale = np.float32(0.5 if worst else 1.0)
+            after = Part(after.ids, np.full(len(after.ids), worst), after.weights * scale)
         return _joined([first, part, after])
 
     def _window(self, row: Row, room: int) -> Part:
         """Return a whole window from somewhere in a long harmless text, as later windows will read it."""
         text = self._harmless(row, room + 64)
         start = self.rng.randrange(64) if len(text.ids) > room else 0
-        text = text.cut(slice(start, start + room))
-        return Part(text.ids, text.labels, np.full(len(text.ids), 1 / max(len(text.ids), 1), np.float32), text.taught)
+        kept = slice(start, start + room)
+        weights = np.full(len(text.ids[kept]), 1 / max(len(text.ids[kept]), 1), np.float32)
+        return Part(text.ids[kept], text.labels[kept], weights)
 
     def _harmless(self, row: Row, size: int) -> Part:
         """Return up to `size` tokens of safe texts of the row's role, with what stands between texts."""
@@ -163,11 +145,11 @@ class Composer:
                 continue
             ids = self._encode(other.text)[0][: size - taken]
             gap = self._encode(self.rng.choice(GAPS))[0]
-            text = [*gap, *ids, *gap][: size - taken]
-            parts.append(Part.of(text, np.zeros(len(text), np.int64), np.ones(len(text), np.float32)))
+            text = np.array([*gap, *ids, *gap][: size - taken], np.int64)
+            parts.append(Part(text, np.zeros(len(text), np.int64), np.ones(len(text), np.float32)))
             taken += len(text)
         whole = _joined(parts)
-        return whole.cut(slice(None), 0.7 / max(len(whole.ids), 1))
+        return Part(whole.ids, whole.labels, whole.weights * np.float32(0.7 / max(len(whole.ids), 1)))
 
     def _text(self, row: Row) -> Part:
         text = row.text[:LONGEST]
@@ -196,8 +178,7 @@ class Composer:
             labels = np.full(count, row.label, np.int64)
             rising = place**3
             parts = 0.6 * rising / rising.sum() + 0.4 * last / last.sum()
-        # Where people marked what is harmful, they know better.
-        return Part.of(ids, labels, parts, -1 if row.spans else self.taught.get(key(row.text), -1))
+        return Part(np.array(ids, np.int64), labels, parts.astype(np.float32))
 
     def batches(self, tokens: int, pool: int = 2048) -> Iterator[list[Example]]:
         """Yield batches of about `tokens` padded positions, of similar lengths."""
@@ -213,23 +194,19 @@ class Composer:
 
 
 def _joined(parts: list[Part]) -> Part:
-    parts = parts or [Part.of([], np.zeros(0, np.int64), np.zeros(0, np.float32))]
-    return Part(
-        np.concatenate([part.ids for part in parts]),
-        np.concatenate([part.labels for part in parts]),
-        np.concatenate([part.weights for part in parts]).astype(np.float32),
-        np.concatenate([part.taught for part in parts]),
-    )
+    ids = [part.ids for part in parts] or [np.zeros(0, np.int64)]
+    labels = [part.labels for part in parts] or [np.zeros(0, np.int64)]
+    weights = [part.weights for part in parts] or [np.zeros(0, np.float32)]
+    return Part(np.concatenate(ids), np.concatenate(labels), np.concatenate(weights).astype(np.float32))
 
 
 def tensors(batch: list[Example]) -> dict[str, Tensor]:
-    """Return a batch padded on the right: four of (rows, width), kinds (rows, 9) and response (rows,)."""
+    """Return a batch padded on the right: ids, labels and weights (rows, width), kinds (rows, 9), response (rows,)."""
     width = max(len(example.ids) for example in batch)
     out = {
         "ids": torch.zeros(len(batch), width, dtype=torch.long),
         "labels": torch.zeros(len(batch), width, dtype=torch.long),
         "weights": torch.zeros(len(batch), width),
-        "taught": torch.full((len(batch), width), -1),
     }
     for index, example in enumerate(batch):
         for name, rows in out.items():

@@ -70,7 +70,7 @@ def assemble(weights: Weights, shape: Shape, precision: Precision) -> onnx.Model
     x = graph.norm(x, "norm", weights)
     for index in range(shape.layers):
         x = _layer(graph, weights, index, x)
-    _heads(graph, weights, _pooled(graph, weights, x))
+    _heads(graph, weights, x)
     return _model(graph)
 
 
@@ -113,18 +113,6 @@ def _layer(graph: Graph, weights: Weights, index: int, x: str) -> str:
     return graph.norm(graph.op("Add", x, graph.linear(inner, f"{name}.down", weights)), f"{name}.norm2", weights)
 
 
-def _pooled(graph: Graph, weights: Weights, x: str) -> str:
-    index, heads = graph.shape.layers, graph.shape.heads
-    graph.op("Split", graph.linear(x, "pool", weights), outputs=("pool_query", "pool_key"), axis=-1, num_outputs=2)
-    past = [f"past_key_values.{index}.{kind}" for kind in ("key", "value")]
-    mixed = graph.op(
-        "Attention", "pool_query", "pool_key", x, "", *past,
-        outputs=("pooled", f"present.{index}.key", f"present.{index}.value"),
-        is_causal=1, q_num_heads=heads, kv_num_heads=heads,
-    )  # fmt: skip
-    return graph.op("Concat", x, mixed, axis=-1)
-
-
 def _heads(graph: Graph, weights: Weights, x: str) -> None:
     """All heads as one float product: they are small, and what they say is the product's whole purpose."""
     logits = graph.op("MatMul", x, graph.constant("head", weights["head.weight"].numpy().T))
@@ -137,7 +125,7 @@ def _heads(graph: Graph, weights: Weights, x: str) -> None:
 def _model(graph: Graph) -> onnx.ModelProto:
     shape, value = graph.shape, helper.make_tensor_value_info
     past, present = [], []
-    for index in range(shape.caches):
+    for index in range(shape.layers):
         for kind in ("key", "value"):
             past.append(
                 value(

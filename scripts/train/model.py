@@ -1,15 +1,13 @@
 """riskline-mini in PyTorch: the reference that the shipped graph is held against.
 
 The layers are those of BERT with a causal mask, so that the weights of all-MiniLM-L6-v2 (Wang et al. 2020; Reimers and
-Gurevych 2019) can be their start. The heads read the last state of every token and a pool of all states up to it: that
-encoder was trained to say what a text means by the mean of its states, and a last state alone says far less of it.
+Gurevych 2019) can be their start.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -32,11 +30,6 @@ class Shape:
     def head_dim(self) -> int:
         """The width of one attention head."""
         return self.hidden // self.heads
-
-    @property
-    def caches(self) -> int:
-        """Pairs of keys and values: the layers' and the pool's."""
-        return self.layers + 1
 
 
 class Layer(nn.Module):
@@ -73,13 +66,11 @@ class Mini(nn.Module):
         self.position = nn.Embedding(shape.positions, shape.hidden)
         self.norm = nn.LayerNorm(shape.hidden, EPSILON)
         self.layers = nn.ModuleList(Layer(shape) for _ in range(shape.layers))
-        self.pool = nn.Linear(shape.hidden, 2 * shape.hidden)
-        self.head = nn.Linear(2 * shape.hidden, sum(shape.classes))
+        self.head = nn.Linear(shape.hidden, sum(shape.classes))
         for module in self.modules():
             if isinstance(module, nn.Linear | nn.Embedding):
                 nn.init.normal_(module.weight, std=0.02)
         nn.init.zeros_(self.head.bias)
-        nn.init.zeros_(self.pool.bias)
 
     def hidden(self, ids: Tensor, dropout: float = 0.0) -> Tensor:
         """Return the last layer's states, (batch, width, hidden)."""
@@ -88,18 +79,6 @@ class Mini(nn.Module):
             x = layer(x, dropout)
         return x
 
-    def pooled(self, states: Tensor) -> Tensor:
-        """Return every state beside the pool of all up to it, (batch, width, 2 x hidden).
-
-        The pool is attention whose values are the states themselves; it starts as nearly their mean.
-        """
-        batch, width, hidden = states.shape
-        split = (batch, width, self.shape.heads, self.shape.head_dim)
-        query, key = (part.view(split).transpose(1, 2) for part in self.pool(states).chunk(2, -1))
-        value = states.view(split).transpose(1, 2)
-        mixed = functional.scaled_dot_product_attention(query, key, value.to(query.dtype), is_causal=True)
-        return torch.cat((states, mixed.transpose(1, 2).reshape(batch, width, hidden).to(states.dtype)), -1)
-
     def forward(self, ids: Tensor, dropout: float = 0.0) -> Tensor:
-        logits: Tensor = self.head(self.pooled(self.hidden(ids, dropout)).float())
+        logits: Tensor = self.head(self.hidden(ids, dropout).float())
         return logits

@@ -36,7 +36,7 @@ def trained(config: dict[str, Any], stage: str, start: Path, folder: Path, fixed
 
 
 def main() -> None:
-    """Tokenizer, start, teacher, the stages and their means, bundle, calibration, figures, card."""
+    """Tokenizer, start, the stages and their means, bundle, calibration, figures, card."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--run", type=Path, required=True)
@@ -44,19 +44,16 @@ def main() -> None:
     args = parser.parse_args()
     args.run.mkdir(parents=True, exist_ok=True)
     tokenizer, start, checkpoint = (args.run / name for name in ("tokenizer.json", "start.pt", "last.pt"))
-    teacher = args.run / "teacher.npz"
     found, figures, proof = (args.run / name for name in ("found.json", "figures.json", "proof.txt"))
     data = ("--config", args.config, "--data", args.data)
     if not tokenizer.exists():
         run("tokenizer.py", args.data, tokenizer)
     if not start.exists():
         run("start.py", "--config", args.config, "--tokenizer", tokenizer, "--out", start)
-    if not teacher.exists():
-        run("teacher.py", *data, "--out", teacher)
     config = tomllib.loads(args.config.read_text())
     before: list[Path] = []
     for stage in STAGES:
-        runs = trained(config, stage, start, args.run, (*data, "--tokenizer", tokenizer, "--teacher", teacher))
+        runs = trained(config, stage, start, args.run, (*data, "--tokenizer", tokenizer))
         start = args.run / f"after-{stage}" / "last.pt"
         run("soup.py", "--out", start, *before, *runs)
         if stage == "members":

@@ -17,14 +17,13 @@ from typing import Any
 
 import numpy as np
 import synthesize
-import teacher
 import torch
 from compose import Composer, Example, tensors
 from corpus import training_rows, weights
 from glance import Glance
 from model import Mini, Shape
 from tokenizers import Tokenizer
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 LOGGED = 50
@@ -37,19 +36,16 @@ GLANCED = 720
 """Seconds between looks at unseen sources."""
 
 
-def loss_of(
-    logits: Tensor, batch: dict[str, Tensor], highest: float, goals: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
+def loss_of(logits: Tensor, batch: dict[str, Tensor], highest: float) -> tuple[Tensor, Tensor]:
     """Return the risk loss and the category loss, each a mean over texts; categories count where a token is risky.
 
-    A safe text is wrong as soon as one of its tokens is, so the riskiest counts `highest` more. `goals` are the
-    probabilities to learn, (rows, width, 3), those of the labels unless given.
+    A safe text is wrong as soon as one of its tokens is, so the riskiest counts `highest` more.
     """
     response = batch["response"][:, None, None]
     risk = torch.where(response, logits[..., 12:15], logits[..., 0:3])
     count = len(batch["ids"])
-    goals = functional.one_hot(batch["labels"], 3).float() if goals is None else goals
-    entropy = -(functional.log_softmax(risk, -1) * goals).sum(-1)
+    entropy = functional.cross_entropy(risk.flatten(0, 1), batch["labels"].flatten(), reduction="none")
+    entropy = entropy.view_as(batch["weights"])
     risk_loss = (entropy * batch["weights"]).sum() / count
     judged = batch["weights"] > 0
     harmless = ~(judged & (batch["labels"] > 0)).any(1)
@@ -62,50 +58,18 @@ def loss_of(
     return risk_loss, (per_token * token).sum() / count
 
 
-class Taught:
-    """What the teacher said of training texts: by text its row, by row P(risky) and main directions of its meaning."""
-
-    def __init__(self, path: Path) -> None:
-        found = np.load(path)
-        self.rows = {str(name): row for row, name in enumerate(found["keys"])}
-        self.risky = torch.from_numpy(found["risky"])
-        self.found = torch.from_numpy(found["found"])
-
-    def goals(self, batch: dict[str, Tensor], share: float) -> Tensor:
-        """Return the labels' probabilities mixed with the teacher's where it read a text, (rows, width, 3)."""
-        labels, taught = functional.one_hot(batch["labels"], 3).float(), batch["taught"]
-        risky = self.risky.to(taught.device)[taught.clamp(min=0)][..., None]
-        # It does not tell unsafe from controversial; the label does.
-        safe, unsafe, controversial = labels.new_tensor([[1, 0, 0], [0, 1, 0], [0, 0, 1]])
-        kind = torch.where((batch["labels"] == 2)[..., None], controversial, unsafe)
-        said = risky * kind + (1 - risky) * safe
-        return torch.where(taught[..., None] >= 0, (1 - share) * labels + share * said, labels)
-
-    def missed(self, states: Tensor, taught: Tensor, read: nn.Linear) -> Tensor:
-        """Return how far what `read` finds in the state at the end of each text that was read is from its meaning."""
-        following = functional.pad(taught[:, 1:], (0, 1), value=-1)
-        ends = (taught >= 0) & (taught != following)
-        if not ends.any():
-            return torch.zeros((), device=states.device)
-        return ((read(states[ends].float()) - self.found.to(states.device)[taught[ends]]) ** 2).mean()
-
-
 class Training:
     """A model, its optimizer and how far they are; saved whole, so that a run continues where it stopped."""
 
-    def __init__(self, config: dict[str, Any], run: Path, start: Path | None, taught: Taught | None = None) -> None:
+    def __init__(self, config: dict[str, Any], run: Path, start: Path | None) -> None:
         torch.manual_seed(config["seed"])
         torch.set_num_threads(config["threads"])
         run.mkdir(parents=True, exist_ok=True)
         self.config, self.run = config, run
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         self.model = Mini(Shape(**config["shape"])).to(self.device)
-        self.taught = taught
-        self.read = nn.Linear(2 * self.model.shape.hidden, teacher.DIRECTIONS).to(self.device)
         named = list(self.model.named_parameters())
-        self.rates = [config["rate"], config["embedding_rate"], config["rate"], config["head_rate"]]
-        heads = [p for n, p in named if n.startswith(("head.", "pool."))]
-        named = [(n, p) for n, p in named if not n.startswith(("head.", "pool."))]
+        self.rates = [config["rate"], config["embedding_rate"], config["rate"]]
         groups = [
             {
                 "params": [p for n, p in named if p.dim() > 1 and n != "embedding.weight"],
@@ -113,10 +77,9 @@ class Training:
             },
             {"params": [self.model.embedding.weight], "weight_decay": 0.0},
             {"params": [p for _, p in named if p.dim() <= 1], "weight_decay": 0.0},
-            {"params": [*heads, *self.read.parameters()], "weight_decay": config["decay"]},
         ]
         self.optimizer = torch.optim.AdamW(groups, lr=config["rate"], betas=(0.9, 0.98), fused=True)
-        self.step, self.tokens, self.warm, self.spent = 0, 0, 0, 0.0
+        self.step, self.tokens, self.spent = 0, 0, 0.0
         self.mean: dict[str, Tensor] = {}
         self.stopped = False
         if self.path.exists():
@@ -142,47 +105,33 @@ class Training:
 
     def save(self) -> None:
         """Write the checkpoint beside itself, then in its place."""
-        state = {name: getattr(self, name) for name in ("step", "tokens", "warm", "spent")}
+        state = {name: getattr(self, name) for name in ("step", "tokens", "spent")}
         state |= {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "mean": self.mean}
-        state |= {"read": self.read.state_dict()}
         torch.save(state, self.path.with_suffix(".tmp"))
         self.path.with_suffix(".tmp").replace(self.path)
 
     def _load(self) -> None:
         state = torch.load(self.path, map_location=self.device, weights_only=True)
         self.model.load_state_dict(state["model"])
-        self.read.load_state_dict(state["read"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.mean = state["mean"]
-        self.step, self.tokens = state["step"], state["tokens"]
-        self.warm, self.spent = state["warm"], state["spent"]
+        self.step, self.tokens, self.spent = state["step"], state["tokens"], state["spent"]
 
     def learn(self, examples: list[Example], done: float) -> tuple[float, float]:
-        """Take one step at the share `done` of the schedule and return the risk and category losses.
-
-        The heads learn alone first (Kumar et al. 2022, "Fine-Tuning can Distort Pretrained Features and Underperform
-        Out-of-Distribution"): what untrained heads ask of the layers below only spoils them.
-        """
-        probe = self.config["probe"]
-        alone, past = done < probe, (done - probe) / (1 - probe)
-        self.warm = 0 if alone else self.warm + 1
+        """Take one step at the share `done` of the schedule and return the risk and category losses."""
+        warm = min(1.0, (self.step + 1) / self.config["warmup"])
+        hold = self.config["hold"]
+        scale = warm * (1.0 if done <= hold else (1 - done) / (1 - hold))
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
-            heads = group is self.optimizer.param_groups[-1]
-            group["lr"] = rate * ((1 - done) if heads else 0.0 if alone else self._scale(past))
+            group["lr"] = rate * scale
         batch = {name: value.to(self.device) for name, value in tensors(examples).items()}
         with torch.autocast(self.device, torch.bfloat16):
-            with torch.set_grad_enabled(not alone):
-                states = self.model.hidden(batch["ids"], 0.0 if alone else self.config["dropout"])
-            learns = self.config["next_token"] and not alone
-            words = self._next_tokens(states, batch["ids"]) if learns else torch.zeros(())
-            pooled = self.model.pooled(states).float()
-            logits = self.model.head(pooled)
-            goals = self.taught.goals(batch, self.config["teacher"]) if self.taught else None
-            missed = self.taught.missed(pooled, batch["taught"], self.read) if self.taught else torch.zeros(())
-        risk, kind = loss_of(logits.float(), batch, self.config["highest"], goals)
+            states = self.model.hidden(batch["ids"], self.config["dropout"])
+            words = self._next_tokens(states, batch["ids"]) if self.config["next_token"] else torch.zeros(())
+            logits = self.model.head(states.float())
+        risk, kind = loss_of(logits.float(), batch, self.config["highest"])
         self.optimizer.zero_grad(set_to_none=True)
-        loss = risk + self.config["category"] * kind + self.config["next_token"] * words
-        (loss + self.config["meaning"] * missed).backward()
+        (risk + self.config["category"] * kind + self.config["next_token"] * words).backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
         self.step += 1
@@ -190,11 +139,6 @@ class Training:
             self._average()
         self.tokens += batch["ids"].numel()
         return risk.item(), kind.item()
-
-    def _scale(self, past: float) -> float:
-        """The share of the full rate: a warm-up, the full rate for a while, then a straight fall to zero."""
-        hold = self.config["hold"]
-        return min(1.0, self.warm / self.config["warmup"]) * (1.0 if past <= hold else (1 - past) / (1 - hold))
 
     def _next_tokens(self, states: Tensor, ids: Tensor) -> Tensor:
         """Return the entropy of the next token at one position in eight, the embedding as output weights."""
@@ -261,7 +205,6 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="the corpus, with its folders train/ and dev/")
     parser.add_argument("--tokenizer", type=Path, required=True)
     parser.add_argument("--start", type=Path, help="the state to start from: start.py's, or another run's last.pt")
-    parser.add_argument("--teacher", type=Path, help="what teacher.py wrote")
     parser.add_argument("--stage", choices=("members", "finish"), default="members")
     parser.add_argument("--member", type=int, default=0, help="which of the configuration's runs of that stage")
     parser.add_argument("--run", type=Path, required=True, help="folder of checkpoint and log; a run goes on from it")
@@ -269,18 +212,14 @@ def main() -> None:
     config = tomllib.loads(args.config.read_text())
     for name, value in config[args.stage][args.member].items():
         config[name] = config[name] | value if isinstance(value, dict) else value
-    taught = Taught(args.teacher) if args.teacher else None
-    training = Training(config, args.run, args.start, taught)
-    # The teacher read one drawing of the word lists.
-    drawn = config["drawn"] if taught else config["seed"]
-    made = synthesize.rows(drawn) if config["synthesis"] else ()
+    training = Training(config, args.run, args.start)
+    made = synthesize.rows(config["seed"]) if config["synthesis"] else ()
     rows = [row for row in training_rows(args.data, made) if row.source not in config["held_out"]]
-    rows += synthesize.tasks(rows, drawn) if config["synthesis"] else ()
+    rows += synthesize.tasks(rows, config["seed"]) if config["synthesis"] else ()
     chances = weights(rows, config["shares"], config["safe"], config["trust"])
     tokenizer = Tokenizer.from_file(str(args.tokenizer))
     # A continued run draws other rows than the ones it has seen.
-    known = taught.rows if taught else None
-    composer = Composer(rows, tokenizer, chances, config, config["seed"] + training.step, known)
+    composer = Composer(rows, tokenizer, chances, config, config["seed"] + training.step)
     signal.signal(signal.SIGTERM, training.stop)
     training.over(composer.batches(config["tokens"]), Glance(args.data, tokenizer, config["width"]))
 
