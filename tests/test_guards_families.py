@@ -142,7 +142,8 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str
     cache = tmp_path_factory.mktemp("cache")
 
     def pulled(recipe: Manifest, folder: Path) -> Path:
-        hub.repositories[recipe.origin["hub"]] = folder
+        for repository in filter(None, (recipe.origin["hub"], recipe.origin.get("tokenizer"))):
+            hub.repositories[repository] = folder
         own = {"HF_ENDPOINT": hub.address, "RISKLINE_CACHE": str(cache), "HOME": str(cache)}
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "RISKLINE_"))}
         command = [sys.executable, "-m", "riskline", "guards", "pull", recipe.name, "--no-export"]
@@ -638,7 +639,7 @@ def test_a_safety_configuration_is_a_guideline_with_a_name(exported: Callable[[s
     for text, message in (
         ("text = 3", "expected text"),
         ("name = 'x'", "`text` is missing"),
-        ("text = 'a'\nother = 1", "other"),
+        ("text = 'a'\nother = 1", "known here: name, text"),
         ("text = ", "is not TOML"),
         ("text = ' '", "is empty"),
     ):

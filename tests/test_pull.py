@@ -136,6 +136,16 @@ def test_no_network_is_said_plainly(hub: Hub, cache: Path) -> None:
     assert "error:" in done.stderr
 
 
+def test_a_guard_that_cannot_be_exported_is_not_fetched(hub: Hub, cache: Path) -> None:
+    done = run("guards", "pull", "llama-guard-4-12b", hub=hub, cache=cache)
+    assert (done.returncode, hub.asked) == (2, [])
+    assert "described only; missing: exported: its architecture, Llama4ForConditionalGeneration" in done.stderr
+    done = run("score", "--guard", "llama-guard-4-12b", hub=hub, cache=cache, stdin="hello")
+    assert done.returncode == 2
+    assert "described only" in done.stderr
+    assert "guards pull" not in done.stderr
+
+
 def test_a_guard_without_weights_says_what_to_type(hub: Hub, cache: Path) -> None:
     pytest.importorskip("torch")  # export says first what it lacks
     for argv in (["check", "--guard", NAME, __file__], ["guards", "verify", NAME], ["guards", "export", NAME]):

@@ -84,3 +84,30 @@ def test_explain_says_what_is_lost(cli: Cli) -> None:
     assert "S5: Specialized Advice (Llama Guard 2" in said
     assert "nothing like it" in said
     assert "qwen3guard: Qwen3Guard (nine)" in cli("explain", guard=None).text
+
+
+@pytest.mark.parametrize(
+    ("taxonomy", "name", "other", "there"),
+    [
+        ("llama-guard-2", "Hate", "llama-guard-3", "S10: Hate"),
+        ("mlcommons", "Hate", "openai", "hate"),
+        ("llama-guard-2", "Child Exploitation", "llama-guard-3", "S4: Child Exploitation"),
+        ("duoguard", "Specialized advice", "mlcommons", "spc: Specialized Advice"),
+        ("llama-guard-3", "Defamation", "mlcommons", "dfm: Defamation"),
+        ("llama-guard-3", "Indiscriminate Weapons", "mlcommons", "iwp: Indiscriminate Weapons"),
+        ("qwen3guard", "Unethical Acts", "llama-guard-3", "S10: Hate"),
+        ("openai", "sexual/minors", "llama-guard-3", "S4: Child Exploitation"),
+        ("qwen3guard", "Jailbreak", "mlcommons", None),
+    ],
+)
+def test_the_same_name_or_hazard_goes_before_the_nine(taxonomy: str, name: str, other: str, there: str | None) -> None:
+    assert renaming([name], other, own=taxonomy) == {name: there}
+
+
+def test_what_has_the_same_name_maps_to_it() -> None:
+    for one in taxonomies():
+        for other in taxonomies():
+            names = {row.name.casefold(): row.written for row in categories(other)}
+            for row in categories(one):
+                if row.name.casefold() in names:
+                    assert renaming([row.name], other, own=one)[row.name] == names[row.name.casefold()]

@@ -39,7 +39,7 @@ class Asked:
         text = guideline
         if guideline.startswith("@"):
             path = Path(guideline[1:])
-            text = _configuration(path) if path.suffix == ".toml" else _text(path)
+            text = _configuration(path) if path.suffix.lower() == ".toml" else _text(path)
         if not text.strip():
             raise ConfigurationError("the guideline is empty; expected what the guard shall judge by")
         return cls(rows, text)

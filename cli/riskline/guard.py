@@ -279,6 +279,10 @@ def load(
     if asked is not None:
         bundle = replace(bundle, manifest=asked.of_guard(bundle.manifest))
     manifest = bundle.manifest
+    if manifest.described:
+        raise GuardError(
+            f"guard `{manifest.name}` is described only; missing: {manifest.missing}", hint="riskline guards"
+        )
     if not manifest.complete:
         raise GuardError(
             f"guard `{manifest.name}` has no weights on this machine", hint=f"riskline guards pull {manifest.name}"

@@ -147,6 +147,18 @@ class Manifest:
         return self.head == "decision" or self.roles[role].at != "text"
 
     @property
+    def described(self) -> bool:
+        """Whether this is all there is of it: its architecture is not one that can be exported."""
+        return self.origin.get("exportable") == "no" and not self.complete
+
+    @property
+    def takes_categories(self) -> bool:
+        """Whether its template lists categories of a user's, and its answers, if they name any, are by their codes."""
+        codes = self.template.taxonomy
+        steps = [step for outputs in self.roles.values() for step in outputs.steps if step.reads == "categories"]
+        return codes is not None and all(codes.keys() <= {answer.strip() for answer in s.answers} for s in steps)
+
+    @property
     def precisions(self) -> tuple[str, ...]:
         """The precisions there are graphs for, the default first."""
         return tuple(self.graphs)
@@ -342,10 +354,11 @@ class Table:
     """A TOML table read key by key; `done` refuses keys that nobody asked for."""
 
     def __init__(self, table: Mapping[str, Any], where: str) -> None:
-        self._table, self._where, self._seen = table, where, set[str]()
+        self._table, self._where, self._seen, self._known = table, where, set[str](), set[str]()
 
     def has(self, key: str) -> bool:
-        """Whether the table has `key`."""
+        """Whether the table has `key`, which is one that may be there."""
+        self._known.add(key)
         return key in self._table
 
     def text(self, key: str) -> str:
@@ -435,7 +448,8 @@ class Table:
     def done(self) -> None:
         """Refuse keys that nobody asked for."""
         if unknown := sorted(self._table.keys() - self._seen):
-            raise GuardError(f"{self._where}: unknown key `{unknown[0]}`; known here: {', '.join(sorted(self._seen))}")
+            known = ", ".join(sorted(self._seen | self._known))
+            raise GuardError(f"{self._where}: unknown key `{unknown[0]}`; known here: {known}")
 
     def wrong(self, key: str, found: object, expected: str) -> GuardError:
         """Return the error for a value that is not what was expected."""

@@ -1,4 +1,4 @@
-"""Categories in other words: taxonomies, what each category covers, and how they map through Qwen3Guard's nine."""
+"""Categories in other words: taxonomies, what each category covers, and how they map to each other."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from riskline.errors import UsageError
 
 @dataclass(frozen=True, slots=True)
 class Category:
-    """A category of a taxonomy; `hub` is its counterpart of the nine, `lossy` where the two do not cover the same."""
+    """A category of a taxonomy; `hub` is its counterpart of the nine, `lossy` where the two do not cover the same.
+
+    `hazard` is the code of the MLCommons hazard that it is, or comes nearest to.
+    """
 
     taxonomy: str
     name: str
@@ -22,6 +25,7 @@ class Category:
     code: str | None = None
     hub: str | None = None
     lossy: bool = False
+    hazard: str | None = None
 
     @property
     def written(self) -> str:
@@ -37,7 +41,15 @@ def taxonomies() -> Mapping[str, tuple[str, tuple[Category, ...]]]:
         name: (
             table["title"],
             tuple(
-                Category(name, row["name"], row["about"], row.get("code"), row.get("is"), row.get("lossy", False))
+                Category(
+                    name,
+                    row["name"],
+                    row["about"],
+                    row.get("code"),
+                    row.get("is"),
+                    row.get("lossy", False),
+                    row.get("hazard"),
+                )
                 for row in table["categories"]
             ),
         )
@@ -81,22 +93,37 @@ def own_taxonomy(names: Iterable[str]) -> str | None:
 def renaming(names: Iterable[str], taxonomy: str, own: str | None = None) -> dict[str, str | None]:
     """Return for each of a guard's categories what it is in another taxonomy, None where nothing there is like it.
 
-    It goes through the nine: of several counterparts the one that covers the same is taken, else the first.
-
     Raises:
         UsageError: there is no such taxonomy, or the guard's own categories are of none that is known.
     """
-    target = categories(taxonomy)
+    categories(taxonomy)
     names = list(names)
+    if not names:
+        raise UsageError("the guard names no categories, so there is nothing to rename")
     own = own or own_taxonomy(names)
     if own is None:
         raise UsageError("the guard's categories are of no known taxonomy, so they cannot be renamed")
     known = {category.name: category for category in categories(own)}
     if own == taxonomy:
         return {name: known[name].written for name in names}
-    found: dict[str, str | None] = {}
-    for name in names:
-        hub = known[name].hub
-        alike = sorted((row for row in target if hub and row.hub == hub), key=lambda row: row.lossy)
-        found[name] = alike[0].written if alike else None
-    return found
+    found = {name: counterpart(known[name], taxonomy) for name in names}
+    return {name: row.written if row else None for name, row in found.items()}
+
+
+def counterpart(category: Category, taxonomy: str) -> Category | None:
+    """Return what a category is in another taxonomy, None where nothing there is like it.
+
+    The same name or hazard first; else through the nine, where one that covers the same goes before one that does not.
+    """
+    target = categories(taxonomy)
+    name = category.name.casefold()
+    same = [row for row in target if row.name.casefold() == name] or [
+        row for row in target if row.hazard and row.hazard == category.hazard
+    ]
+    alike = sorted((row for row in target if category.hub and row.hub == category.hub), key=lambda row: row.lossy)
+    return next(iter([*same, *alike]), None)
+
+
+def loses(category: Category, other: Category) -> bool:
+    """Return whether what two categories cover is not the same; those that share a name are taken to."""
+    return (category.lossy or other.lossy) and category.name.casefold() != other.name.casefold()

@@ -10,7 +10,7 @@ import typer
 
 from riskline.commands import Ending
 from riskline.errors import UsageError
-from riskline.taxonomy import Category, find_category, renaming, taxonomies
+from riskline.taxonomy import Category, counterpart, find_category, loses, taxonomies
 
 
 def explain(
@@ -40,12 +40,9 @@ def _explained(row: Category) -> str:
     lines = [f"{row.written} ({title})", f"  {row.about}"]
     for other in taxonomies():
         if other != row.taxonomy:
-            there = renaming([row.name], other, own=row.taxonomy)[row.name]
+            there = counterpart(row, other)
             lines.append(
-                f"  {other}: {there or 'nothing like it'}{' (lossy)' if there and _loses(row, there, other) else ''}"
+                f"  {other}: {there.written if there else 'nothing like it'}"
+                f"{' (lossy)' if there and loses(row, there) else ''}"
             )
     return "\n".join(lines) + "\n"
-
-
-def _loses(row: Category, there: str, taxonomy: str) -> bool:
-    return row.lossy or any(one.lossy for one in taxonomies()[taxonomy][1] if one.written == there)

@@ -96,6 +96,11 @@ def pull(
     recipe = find(name).manifest
     if "hub" not in recipe.origin:
         raise GuardError(f"guard `{recipe.name}` is of no hub; nothing is to be pulled", hint="riskline guards")
+    if recipe.described and export_it:
+        raise GuardError(
+            f"guard `{recipe.name}` is described only; missing: {recipe.missing}",
+            hint=f"riskline guards pull {recipe.name} --no-export fetches its checkpoint alone",
+        )
     note(f"{recipe.title}, {recipe.origin['hub']}; licence: {recipe.licence}")
     folder, commit = pull_checkpoint(recipe, revision, progress=sys.stderr.isatty())
     sys.stdout.write(f"{recipe.name}: checkpoint {commit} is in {visible(str(folder))}\n")

@@ -48,21 +48,21 @@ def print_guard(manifest: Manifest) -> None:
 def _rows(manifest: Manifest) -> list[tuple[str, str]]:
     rows = [
         ("guard", f"{manifest.id}  {manifest.title}"),
-        ("status", manifest.status + (f": {manifest.missing}" if manifest.missing else "")),
+        ("status", manifest.status + (f"; missing: {manifest.missing}" if manifest.missing else "")),
         ("licence", manifest.licence),
         ("languages", ", ".join(manifest.languages)),
         ("head", manifest.head),
         ("window", f"{manifest.window} tokens, {manifest.overlap} overlapping"),
         ("rule", str(manifest.rule)),
         ("thresholds", f"unsafe {manifest.thresholds.unsafe}, controversial {manifest.thresholds.controversial}"),
-        ("precisions", ", ".join(manifest.precisions)),
+        *([("precisions", ", ".join(manifest.precisions))] if manifest.precisions else []),
     ]
     for role, outputs in manifest.roles.items():
         rows.append((role, f"labels in logit order: {', '.join(label.name for label in outputs.labels)}"))
         rows.append(("", f"categories ({outputs.category_scores}): {', '.join(outputs.categories) or 'none'}"))
         kind = "by probing" if manifest.ended(role) else "trained"
         rows.append(("", f"trajectory: {kind if outputs.trajectory else 'none'}"))
-    takes = [("--taxonomy FILE", manifest.template.taxonomy), ("--guideline", manifest.template.guideline)]
+    takes = [("--taxonomy FILE", manifest.takes_categories), ("--guideline", manifest.template.guideline)]
     rows.append(("takes", ", ".join(flag for flag, there in takes if there) or "neither categories nor a guideline"))
     rows += [("origin", f"{key}: {value}") for key, value in manifest.origin.items()]
     rows += [("file", f"{name}  {facts.size:,} bytes  sha256 {facts.sha256}") for name, facts in manifest.files.items()]
