@@ -68,6 +68,11 @@ def test_label_and_risk_do_not_depend_on_names(cli: Cli) -> None:
         assert plain["verdict"][key] == named["verdict"][key]
 
 
+def test_a_guard_without_categories_has_none_to_rename(cli: Cli) -> None:
+    done = cli("score", "--taxonomy", "openai", stdin=b"x\n", guard="wildguard-7b")
+    assert (done.code, "names no categories" in done.err, "pull" in done.err) == (2, True, False)
+
+
 def test_an_unknown_taxonomy_or_category_is_refused(cli: Cli) -> None:
     done = cli("score", "--taxonomy", "mlcomons", stdin=b"x\n", guard="riskline-mini")
     assert (done.code, "did you mean `mlcommons`?" in done.err) == (2, True)

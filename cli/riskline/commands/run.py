@@ -20,6 +20,7 @@ from riskline.records import Chosen, Item, Label, Result, Skip, Summary, Traject
 if TYPE_CHECKING:
     from riskline.asked import Asked
     from riskline.guard import Guard
+    from riskline.manifest import Manifest
     from riskline.policy import Judge, Overrides, Policy
     from riskline.sinks import Sink
 
@@ -54,21 +55,24 @@ class Judging:
         """Load the guard and bind the policy to it."""
         # numpy and ONNX Runtime: only when something is judged
         from riskline.asked import Asked
+        from riskline.catalog import find
         from riskline.guard import load
         from riskline.policy import Judge
 
         policy = self.read_policy()
         asked = Asked.of(self.taxonomy, self.guideline)
-        guard = load(self.guard, provider=self.provider, asked=asked)
+        bundle = find(self.guard)
+        names = self._names(bundle.manifest, asked)  # what cannot be named is refused before weights are asked for
+        guard = load(bundle, provider=self.provider, asked=asked)
         policy.check(guard.manifest)
-        return guard, Judge(guard.manifest, policy, self.trajectory, self._names(guard, asked), self.sparing)
+        return guard, Judge(guard.manifest, policy, self.trajectory, names, self.sparing)
 
-    def _names(self, guard: Guard, asked: Asked | None) -> dict[str, str | None] | None:
+    def _names(self, manifest: Manifest, asked: Asked | None) -> dict[str, str | None] | None:
         from riskline.taxonomy import renaming
 
         if self.taxonomy is None or (asked and asked.categories):
             return None
-        every = [name for outputs in guard.manifest.roles.values() for name in outputs.categories]
+        every = [name for outputs in manifest.roles.values() for name in outputs.categories]
         return renaming(dict.fromkeys(every), self.taxonomy)
 
 
