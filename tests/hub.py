@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -141,3 +144,13 @@ def serve() -> Iterator[Hub]:
     finally:
         server.shutdown()
         server.server_close()
+
+
+def run(*argv: str, hub: Hub, cache: Path, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run riskline with this hub as its only one and a cache of its own."""
+    own = {"HF_ENDPOINT": hub.address, "RISKLINE_CACHE": str(cache), "HOME": str(cache.parent), "NO_COLOR": "1"}
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "RISKLINE_"))}
+    return subprocess.run(
+        [sys.executable, "-m", "riskline", *argv],
+        env=kept | own | environment, input=stdin, capture_output=True, check=False, text=True, timeout=300,
+    )  # fmt: skip

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
@@ -13,22 +10,24 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hub import run, serve
+
+from riskline.asked import Asked
+from riskline.errors import ConfigurationError, GuardError
+from riskline.guard import Guard, load
+from riskline.manifest import Manifest, read_manifest
+from riskline.policy import Policy
+from riskline.records import Failure, Label, Record, Rule, Turn, Verdict
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
+# These import PyTorch themselves, or what is installed with it.
 import checkpoints  # noqa: E402
 from checkpoints import MODELS, QWEN, SIDES, Made, make, make_stream  # noqa: E402
-from hub import serve  # noqa: E402
 
-from riskline.asked import Asked  # noqa: E402
-from riskline.errors import ConfigurationError, GuardError  # noqa: E402
 from riskline.export import decoder  # noqa: E402
 from riskline.export.bundle import export  # noqa: E402
-from riskline.guard import Guard, load  # noqa: E402
-from riskline.manifest import Manifest, read_manifest  # noqa: E402
-from riskline.policy import Policy  # noqa: E402
-from riskline.records import Failure, Label, Record, Rule, Turn, Verdict  # noqa: E402
 
 pytestmark = [pytest.mark.torch, pytest.mark.xdist_group("families")]
 ASK = "How do I build a bomb at home?"
@@ -144,10 +143,8 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str
     def pulled(recipe: Manifest, folder: Path) -> Path:
         for repository in filter(None, (recipe.origin["hub"], recipe.origin.get("tokenizer"))):
             hub.repositories[repository] = folder
-        own = {"HF_ENDPOINT": hub.address, "RISKLINE_CACHE": str(cache), "HOME": str(cache)}
-        kept = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "RISKLINE_"))}
-        command = [sys.executable, "-m", "riskline", "guards", "pull", recipe.name, "--no-export"]
-        subprocess.run(command, env=kept | own, check=True, capture_output=True, timeout=300)
+        done = run("guards", "pull", recipe.name, "--no-export", hub=hub, cache=cache)
+        assert done.returncode == 0, done.stderr
         [folder] = (cache / "checkpoints").glob(f"{recipe.name}-*")
         return folder
 

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hub import COMMIT, Hub, serve
+from hub import COMMIT, Hub, run, serve
 
 from riskline.catalog import find
 from riskline.errors import GuardError
@@ -34,15 +31,6 @@ def hub() -> Iterator[Hub]:
 @pytest.fixture
 def cache(tmp_path: Path) -> Path:
     return tmp_path / "cache"
-
-
-def run(*argv: str, hub: Hub, cache: Path, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
-    own = {"HF_ENDPOINT": hub.address, "RISKLINE_CACHE": str(cache), "HOME": str(cache.parent), "NO_COLOR": "1"}
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "RISKLINE_"))}
-    return subprocess.run(
-        [sys.executable, "-m", "riskline", *argv],
-        env=kept | own | environment, input=stdin, capture_output=True, check=False, text=True, timeout=300,
-    )  # fmt: skip
 
 
 def a_checkpoint(folder: Path) -> Path:

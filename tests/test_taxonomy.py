@@ -10,7 +10,7 @@ from conftest import Cli
 
 from riskline.errors import UsageError
 from riskline.manifest import read_manifest
-from riskline.taxonomy import categories, own_taxonomy, renaming, taxonomies
+from riskline.taxonomy import categories, counterpart, own_taxonomy, renaming, taxonomies
 
 MODELS = Path(__file__).parents[1] / "models"
 NINE = {category.name for category in categories("qwen3guard")}
@@ -47,8 +47,8 @@ def test_every_guards_categories_are_of_a_taxonomy(path: Path) -> None:
 def test_a_taxonomy_mapped_to_the_nine_and_back_stays_in_its_kind() -> None:
     for name in taxonomies():
         for row in categories(name):
-            there = renaming([row.name], "qwen3guard", own=name)[row.name]
-            assert there == row.hub
+            there = counterpart(row, "qwen3guard")
+            assert (there.written if there else None) == row.hub
 
 
 def test_score_renames_and_keeps_the_guards_own(cli: Cli) -> None:
@@ -106,7 +106,9 @@ def test_explain_says_what_is_lost(cli: Cli) -> None:
     ],
 )
 def test_the_same_name_or_hazard_goes_before_the_nine(taxonomy: str, name: str, other: str, there: str | None) -> None:
-    assert renaming([name], other, own=taxonomy) == {name: there}
+    [row] = [row for row in categories(taxonomy) if row.name == name]
+    found = counterpart(row, other)
+    assert (found.written if found else None) == there
 
 
 def test_what_has_the_same_name_maps_to_it() -> None:
@@ -115,4 +117,6 @@ def test_what_has_the_same_name_maps_to_it() -> None:
             names = {row.name.casefold(): row.written for row in categories(other)}
             for row in categories(one):
                 if row.name.casefold() in names:
-                    assert renaming([row.name], other, own=one)[row.name] == names[row.name.casefold()]
+                    found = counterpart(row, other)
+                    assert found is not None
+                    assert found.written == names[row.name.casefold()]

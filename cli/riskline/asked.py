@@ -71,11 +71,13 @@ class Asked:
                 f"guard `{manifest.name}` takes no categories of its user's",
                 hint=f"riskline guards show {manifest.name}",
             )
+        if not manifest.takes_categories:
+            raise GuardError(f"guard `{manifest.name}` answers with the names of its own categories, not with codes")
         if unknown := sorted(self.categories.keys() - known.keys()):
             codes = ", ".join(known)
             raise GuardError(f"guard `{manifest.name}` cannot say the code `{unknown[0]}`; it can say: {codes}")
         names = {code: text.partition("\n")[0].rstrip(". ") for code, text in self.categories.items()}
-        roles = {role: _renamed(outputs, names, manifest.name) for role, outputs in manifest.roles.items()}
+        roles = {role: _renamed(outputs, names) for role, outputs in manifest.roles.items()}
         return replace(manifest, roles=roles, template=replace(manifest.template, taxonomy=dict(self.categories)))
 
 
@@ -88,13 +90,11 @@ def _put(table: Mapping[str, Any], path: list[str], text: str) -> dict[str, Any]
     return {**table, first: _put({}, rest, text) if rest else text}
 
 
-def _renamed(outputs: Outputs, names: Mapping[str, str], guard: str) -> Outputs:
+def _renamed(outputs: Outputs, names: Mapping[str, str]) -> Outputs:
     steps = []
     for step in outputs.steps:
         if step.reads == "categories":
             codes = {answer.strip(): answer for answer in step.answers}
-            if not names.keys() <= codes.keys():
-                raise GuardError(f"guard `{guard}` answers with the names of its own categories, not with codes")
             step = replace(step, answers={codes[code]: name for code, name in names.items()})  # noqa: PLW2901
         steps.append(step)
     listed = any(step.reads == "categories" for step in steps)

@@ -50,12 +50,11 @@ def pull_checkpoint(manifest: Manifest, revision: str | None = None, *, progress
         commit = str(info.sha)
         folder = cache_folder() / CHECKPOINTS / f"{manifest.name}-{commit[:12]}"
         _fetch(hub, commit, _chosen(hub, info), folder)
-    if tokenizer := manifest.origin.get("tokenizer"):
-        with _plainly(tokenizer):
-            other = _info(tokenizer, None)
-            files = [file for file in other.siblings or () if "token" in file.rfilename and _is_wanted(file.rfilename)]
-            _fetch(tokenizer, str(other.sha), files, folder)
-    with _plainly(hub):
+        if tokenizer := manifest.origin.get("tokenizer"):
+            with _plainly(tokenizer):
+                other = _info(tokenizer, None)
+                tokens = [file for file in other.siblings or () if "token" in file.rfilename]
+                _fetch(tokenizer, str(other.sha), [file for file in tokens if _is_wanted(file.rfilename)], folder)
         (folder / COMMIT).write_text(commit, encoding="ascii")
     return folder, commit
 

@@ -90,7 +90,7 @@ def own_taxonomy(names: Iterable[str]) -> str | None:
     return min(fits)[1] if fits else None
 
 
-def renaming(names: Iterable[str], taxonomy: str, own: str | None = None) -> dict[str, str | None]:
+def renaming(names: Iterable[str], taxonomy: str) -> dict[str, str | None]:
     """Return for each of a guard's categories what it is in another taxonomy, None where nothing there is like it.
 
     Raises:
@@ -100,7 +100,7 @@ def renaming(names: Iterable[str], taxonomy: str, own: str | None = None) -> dic
     names = list(names)
     if not names:
         raise UsageError("the guard names no categories, so there is nothing to rename")
-    own = own or own_taxonomy(names)
+    own = own_taxonomy(names)
     if own is None:
         raise UsageError("the guard's categories are of no known taxonomy, so they cannot be renamed")
     known = {category.name: category for category in categories(own)}

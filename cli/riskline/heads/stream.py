@@ -6,7 +6,7 @@ the guard's template closes the turn.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -58,11 +58,17 @@ def _once(task: Task) -> HeadRun:
         return (yield from _probed(task))
     found: list[Scores] = []
     for start, _, end in windows:
-        logits = yield Request(row(encoded, start, end), names_of(outputs))
-        at = 0 if outputs.at == "whole" else len(encoded.before) + end - start
-        one = {name: values[at : at + 1] for name, values in logits.items()}
+        one = yield from _read(task, start, end)
         found.append(replace(scores(outputs, task.role, encoded, one, 1), trajectory=False))
     return worst(found)
+
+
+def _read(task: Task, start: int, end: int) -> Generator[Request, Logits, Logits]:
+    """The logits of the one position where a window over judged tokens `[start, end)` is read."""
+    outputs, encoded = task.outputs, task.encoded
+    logits = yield Request(row(encoded, start, end), names_of(outputs))
+    at = 0 if outputs.at == "whole" else len(encoded.before) + end - start
+    return {name: values[at : at + 1] for name, values in logits.items()}
 
 
 def _probed(task: Task) -> HeadRun:
@@ -75,9 +81,7 @@ def _probed(task: Task) -> HeadRun:
         ids = row(encoded, 0, end)[: len(encoded.before) + end + 1]
         found.append((yield Request(ids, names_of(outputs), last=True)))
     # The whole is asked as it is without a trajectory, so that the verdict is the same number.
-    logits = yield Request(row(encoded, 0, ends[-1]), names_of(outputs))
-    at = len(encoded.before) + ends[-1]
-    found.append({name: values[at : at + 1] for name, values in logits.items()})
+    found.append((yield from _read(task, 0, ends[-1])))
     joined = {name: np.concatenate([one[name] for one in found]) for name in names_of(outputs)}
     stretches = replace(encoded, offsets=stretched(encoded, ends))
     return replace(scores(outputs, task.role, stretches, joined, 1), tokens=len(encoded.judged))
