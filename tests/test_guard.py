@@ -160,6 +160,16 @@ def test_a_context_too_long_is_cut_at_its_oldest_end(tiny: Guard) -> None:
     assert result.windows == 1
 
 
+def test_a_reply_has_three_quarters_of_the_window_after_the_longest_prompt(tiny: Guard) -> None:
+    room = tiny.manifest.window * 3 // 4
+    turns = [Turn("prompt", "x" * 500), Turn("response", "y" * (room - 1))]  # and the tag that opens it
+
+    assert verdict(tiny, Record(tuple(turns))).windows == 1
+
+    turns[1] = Turn("response", "y" * room)
+    assert verdict(tiny, Record(tuple(turns))).windows == 2
+
+
 def test_every_turn_is_judged_and_the_worst_one_counts(tiny: Guard) -> None:
     turns = (Turn("prompt", "hello"), Turn("response", "a bomb!"), Turn("prompt", " "))
     result = verdict(tiny, Record(turns, judged=(0, 1, 2)))

@@ -126,9 +126,10 @@ class Guard:
         """Return the last turn, which is judged, and its context as token ids."""
         if turns[-1].role not in self.manifest.roles:
             raise RecordError("role", f"{self.manifest.name} does not judge a {turns[-1].role} turn")
-        # Half the window is the text's; the share is fixed, so that what a prefix is judged by never changes.
+        # The share is fixed, so that what a prefix is judged by never changes, and small: a reply that spills into a
+        # second window is read there without its beginning, which may be what says that it refuses.
         if self.manifest.template.kind == "tags":
-            return self.tokenizer.encode(render(self.manifest, turns), context=self.manifest.window // 2)
+            return self.tokenizer.encode(render(self.manifest, turns), context=self.manifest.window // 4)
         return self._whole(turns)
 
     def _whole(self, turns: Sequence[Turn]) -> Encoded:

@@ -53,6 +53,8 @@ class Composer:
         self.cumulative = np.cumsum(chances)
         self.rng = random.Random(seed)
         self.lexicon = Lexicon()
+        self.room = config["width"] // 4
+        """Positions of a row that earlier turns may take."""
 
     def draw(self) -> Row:
         """Return a row by its chance."""
@@ -82,6 +84,16 @@ class Composer:
             row.role == "response",
         )
 
+    def plain(self, row: Row) -> Example:
+        """Return a row as it is judged: its prompt before it if it is a reply, nothing hidden, joined or drawn."""
+        asked = row.prompt if row.role == "response" and row.prompt else ""
+        before = [self.tags["prompt"], *self._encode(asked)[0][1 - self.room :]] if asked else []
+        ids = np.array([*before, self.tags[row.role], *self._encode(row.text)[0]][: self.config["width"]], np.int64)
+        judged = (np.arange(len(ids)) > len(before)).astype(np.float32)
+        return Example(
+            ids, np.full(len(ids), row.label), judged, np.zeros(len(CATEGORIES), np.float32), row.role == "response"
+        )
+
     def _cut(self, row: Row, part: Part, room: int) -> Part:
         """Keep a window of a long text; a harmless one is harmless anywhere, as later windows will read it."""
         start = self.rng.randrange(len(part.ids) - room + 1) if row.label == 0 and self.rng.random() < 0.5 else 0
@@ -91,17 +103,33 @@ class Composer:
         return Part(part.ids[kept], part.labels[kept], part.weights[kept] * trust)
 
     def _context(self, row: Row) -> NDArray[np.int64]:
-        parts: list[int] = []
+        asked: list[int] = []
+        if row.role == "response" and row.prompt and self.rng.random() < 0.75:
+            asked = [self.tags["prompt"], *self._asked(row.prompt)]
+        earlier: list[int] = []
         if self.rng.random() < self.config["context"]:
             other = self.draw()
             if self.rng.random() < 0.4:
-                parts += [self.tags["system"], *self._encode(other.text)[0][:48]] if other.label == 0 else []
+                earlier += [self.tags["system"], *self._encode(other.text)[0][:48]] if other.label == 0 else []
             elif other.role == "response" and other.prompt:
-                parts += [self.tags["prompt"], *self._encode(other.prompt)[0][:40]]
-                parts += [self.tags["response"], *self._encode(other.text)[0][:40]]
-        if row.role == "response" and row.prompt and self.rng.random() < 0.85:
-            parts += [self.tags["prompt"], *self._encode(row.prompt)[0][-96:]]
-        return np.array([*parts, self.tags[row.role]], np.int64)
+                earlier += [self.tags["prompt"], *self._encode(other.prompt)[0][:24]]
+                earlier += [self.tags["response"], *self._encode(other.text)[0][:32]]
+        # What does not fit is left out, the oldest first, as in Guard.encode.
+        before = [*earlier, *asked] if len(earlier) + len(asked) <= self.room else asked
+        return np.array([*before, self.tags[row.role]], np.int64)
+
+    def _asked(self, prompt: str) -> list[int]:
+        """Return a reply's prompt, at times among other words: what a reply says decides, whatever was asked."""
+        ids = self._encode(prompt)[0]
+        if self.rng.random() < self.config["disguised"]:
+            size = self.rng.randrange(8, 64)
+            if self.rng.random() < 0.5:
+                others = self._encode(self.draw().text)[0][:size]
+            else:
+                most = self.tokenizer.get_vocab_size()
+                others = [token for _ in range(size) if (token := self.rng.randrange(most)) not in self.tags.values()]
+            ids = [*ids, *others] if self.rng.random() < 0.5 else [*others, *ids]
+        return ids[1 - self.room :]
 
     def _encode(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
         encoding = self.tokenizer.encode(text[:LONGEST], add_special_tokens=False)
@@ -109,6 +137,10 @@ class Composer:
 
     def _judged(self, row: Row, room: int) -> Part:
         part = self._text(row)
+        if row.label == 0 and row.role == "response" and self.rng.random() < self.config["begun"]:
+            # As a later window reads it: a refusal without its "I cannot" is still no harm.
+            start = self.rng.randrange(len(part.ids) // 2 + 1)
+            part = Part(part.ids[start:], part.labels[start:], part.weights[start:])
         if row.label == 0 and self.rng.random() < self.config["filled"]:
             return self._window(row, room)
         if self.rng.random() >= self.config["join"] or len(part.ids) > 0.8 * room or not len(part.ids):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -37,6 +38,16 @@ class Row:
     label: int
     categories: tuple[int, ...]
     spans: tuple[tuple[int, int], ...]
+
+    @property
+    def digest(self) -> str:
+        """What names the row in lists that must not hold its text."""
+        return digest(f"{self.kind}\0{self.prompt or ''}\0{self.text}")
+
+
+def digest(text: str) -> str:
+    """Return twenty hexadecimal digits that name a text."""
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:20]
 
 
 def read_rows(folder: Path, *, licence: str | None = "train") -> Iterator[Row]:

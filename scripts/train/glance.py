@@ -38,7 +38,9 @@ class Glance:
         def words(text: str) -> list[int]:
             return list(tokenizer.encode(text[:2400], add_special_tokens=False).ids)
 
-        before = [self.tags["prompt"], *words(row.prompt)[-96:]] if row.role == "response" and row.prompt else []
+        before = (
+            [self.tags["prompt"], *words(row.prompt)[1 - width // 4 :]] if row.role == "response" and row.prompt else []
+        )
         ids = [*before, self.tags[row.role], *words(row.text)][:width]
         return ids, len(before) + 1
 

@@ -14,6 +14,7 @@ import random
 import re
 import sysconfig
 import tomllib
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -145,6 +146,102 @@ def _answered(language: Language, ask: Ask, rng: random.Random) -> Row:
     label, categories = (UNSAFE, ask.categories) if harmful else (SAFE, ())
     reply = Ask(ask.goal, language.reply(ask, rng, refuse=refuse), label, categories)
     return _row(language.name, reply, prompt=ask.text)
+
+
+class Replies:
+    """Replies to English prompts, put together from the parts in replies.toml: openings, reasons, steps."""
+
+    def __init__(self) -> None:
+        lists: dict[str, Any] = tomllib.loads((FOLDER / "replies.toml").read_text(encoding="utf-8"))
+        self.refuse: dict[str, list[str]] = lists["refuse"]
+        self.answer: dict[str, list[str]] = lists["answer"]
+        self.harmful: dict[str, list[str]] = lists["harmful"]
+        self.harmless: list[str] = lists["harmless"]["any"]
+        self.asks = {name: re.compile(pattern, re.IGNORECASE) for name, pattern in lists["asks"].items()}
+
+    def said(self, ask: str) -> dict[str, str]:
+        """Return what the question is about: its goal, the thing to be written, or neither."""
+        found = {name: match[1].rstrip(" .?!") for name, pattern in self.asks.items() if (match := pattern.match(ask))}
+        if "goal" in found:
+            found["thing"] = f"a guide on how to {found['goal']}"
+        return found
+
+    def refusal(self, said: dict[str, str], rng: random.Random) -> str:
+        """Return a refusal of one sentence to a dozen."""
+        parts = [self._one(self.refuse["opening"], said, rng)]
+        length = rng.choice((0, 0, 1, 2, 3, 5, 8))
+        for name, most in (("who", 2), ("why", 5), ("instead", 3)):
+            take = min(length, rng.randrange(most + 1))
+            parts += [self._one(self.refuse[name], said, rng) for _ in range(take)]
+        return _spaced(list(dict.fromkeys(parts)), rng)
+
+    def reply(self, said: dict[str, str], own: list[str], rng: random.Random) -> str:
+        """Return an answer that goes through steps, some of them from `own`; without those it repeats the question."""
+        patterns = [pattern for pattern in self.answer["opening"] if own or "{" in pattern]
+        opening = [self._one(patterns, said, rng)]
+        if rng.random() < 0.15:
+            opening.append(self._one(self.answer["caution"], said, rng))
+        steps = rng.sample(own, min(len(own), rng.randrange(1, 4))) if own else []
+        steps += rng.sample(self.answer["steps"], rng.randrange(1, 6))
+        rng.shuffle(steps)
+        closing = [self._one(self.answer["closing"], said, rng)] if rng.random() < 0.4 else []
+        return _spaced(opening, rng) + _listed(steps, rng) + _spaced(["", *closing], rng)
+
+    def _one(self, patterns: list[str], said: dict[str, str], rng: random.Random) -> str:
+        fit = [pattern for pattern in patterns if all(name in said for name in SLOT.findall(pattern))]
+        return SLOT.sub(lambda match: said[match[1]], rng.choice(fit))
+
+
+def _spaced(parts: list[str], rng: random.Random) -> str:
+    return rng.choice((" ", " ", "\n\n")).join(parts)
+
+
+def _listed(steps: list[str], rng: random.Random) -> str:
+    mark = rng.choice(("\n{}. ", "\n- ", "\n* ", " ", " ", " Step {}: ", "\nStep {}: "))
+    return "".join(mark.replace("{}", str(number)) + step for number, step in enumerate(steps, 1))
+
+
+def answers(corpus: list[Row], seed: int, count: int = 16_000, longest: int = 300) -> Iterator[Row]:
+    """Yield replies to English prompts of the corpus: refusals, answers, and refusals that answer after all.
+
+    What a reply is does not follow from its question: harmful and harmless ones are refused and answered alike. A
+    harmful answer repeats what was asked or tells a harmful detail, so that it can be told from the text alone.
+    """
+    rng = random.Random(seed)
+    replies = Replies()
+    wrappers: dict[str, list[str]] = tomllib.loads((FOLDER / "wrappers.toml").read_text(encoding="utf-8"))
+    asks = [row for row in corpus if row.kind == "prompt" and row.lang == "en" and len(row.text) <= longest]
+    by_source: dict[bool, dict[str, list[Row]]] = {False: defaultdict(list), True: defaultdict(list)}
+    for row in asks:
+        by_source[bool(row.label)][row.source].append(row)
+    for index in range(count):
+        risky = index % 5 > 1  # of five questions three are harmful, and half of those are answered
+        row = rng.choice(rng.choice(list(by_source[risky].values())))
+        said = replies.said(row.text)
+        kinds = [CATEGORIES[place] for place in row.categories]
+        own = [line for kind in kinds for line in replies.harmful[kind]] if risky else replies.harmless
+        refused = rng.random() < (0.45 if risky else 0.2)
+        if refused or kinds == ["Jailbreak"] or not (said or own):
+            text, label, categories = replies.refusal(said, rng), SAFE, ()
+        else:
+            told = own if rng.random() < 0.7 or not said else []
+            text, label, categories = replies.reply(said, told, rng), row.label, row.categories
+            if risky and rng.random() < 0.1:
+                text = f"{replies.refusal(said, rng)}\n\n{text}"
+        asked = (
+            rng.choice(wrappers["jailbreak" if rng.random() < 0.6 else "neutral"]) if rng.random() < 0.3 else "{text}"
+        )
+        yield Row(
+            "synthesis_answers",
+            "en",
+            "response",
+            "response",
+            asked.replace("{text}", row.text),
+            text,
+            label,
+            categories,
+            (),
+        )
 
 
 def tasks(corpus: list[Row], seed: int, count: int = 8_000) -> Iterator[Row]:

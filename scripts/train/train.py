@@ -12,6 +12,7 @@ import signal
 import time
 import tomllib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import numpy as np
 import synthesize
 import torch
 from compose import Composer, Example, tensors
-from corpus import training_rows, weights
+from corpus import LABELS, training_rows, weights
 from glance import Glance
 from model import Mini, Shape
 from tokenizers import Tokenizer
@@ -34,6 +35,7 @@ AVERAGED = 4
 """Steps between additions to the mean of the weights."""
 GLANCED = 720
 """Seconds between looks at unseen sources."""
+CONTROVERSIAL = LABELS.index("controversial")
 
 
 def loss_of(logits: Tensor, batch: dict[str, Tensor], highest: float) -> tuple[Tensor, Tensor]:
@@ -207,6 +209,7 @@ def main() -> None:
     parser.add_argument("--start", type=Path, help="the state to start from: start.py's, or another run's last.pt")
     parser.add_argument("--stage", choices=("members", "finish"), default="members")
     parser.add_argument("--member", type=int, default=0, help="which of the configuration's runs of that stage")
+    parser.add_argument("--controversial", type=Path, help="digests of rows that annotate.py found controversial")
     parser.add_argument("--run", type=Path, required=True, help="folder of checkpoint and log; a run goes on from it")
     args = parser.parse_args()
     config = tomllib.loads(args.config.read_text())
@@ -215,7 +218,14 @@ def main() -> None:
     training = Training(config, args.run, args.start)
     made = synthesize.rows(config["seed"]) if config["synthesis"] else ()
     rows = [row for row in training_rows(args.data, made) if row.source not in config["held_out"]]
-    rows += synthesize.tasks(rows, config["seed"]) if config["synthesis"] else ()
+    if args.controversial:
+        named = set(args.controversial.read_text().split())
+        rows = [replace(row, label=CONTROVERSIAL) if row.digest in named else row for row in rows]
+    rows += (
+        [*synthesize.tasks(rows, config["seed"]), *synthesize.answers(rows, config["seed"])]
+        if config["synthesis"]
+        else ()
+    )
     chances = weights(rows, config["shares"], config["safe"], config["trust"])
     tokenizer = Tokenizer.from_file(str(args.tokenizer))
     # A continued run draws other rows than the ones it has seen.

@@ -1,0 +1,123 @@
+"""Find the controversial rows among those labelled safe or unsafe: where a strict and a loose model disagree.
+
+python scripts/train/annotate.py --config scripts/train/mini.toml --data CORPUS --tokenizer RUN/tokenizer.json \
+    --start RUN/start.pt --run RUN/annotate
+
+The recipe of the Qwen3Guard report (arXiv 2510.14276, section 3.2): the rows are cut in halves, on each a model learns
+from more unsafe rows than safe ones (strict) and another from more safe ones (loose), and both judge the other half. A
+reply goes to the half of its prompt. RUN/annotate/controversial.txt gets the digests of the rows they disagree on;
+models that stand in RUN/annotate are not trained again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tomllib
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import synthesize
+import torch
+from compose import Composer, tensors
+from corpus import LABELS, Row, digest, training_rows, weights
+from glance import Glance
+from model import Mini
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+from train import Training
+
+SIDES = ("strict", "loose")
+SAFE, CONTROVERSIAL = LABELS.index("safe"), LABELS.index("controversial")
+
+
+def half(row: Row) -> int:
+    """Return which half a row belongs to, 0 or 1: a prompt and the replies to it to the same."""
+    return int(digest(row.prompt or row.text)[0], 16) % 2
+
+
+def annotated(rows: list[Row]) -> list[Row]:
+    """Return the rows that are judged: prompts and replies labelled safe or unsafe of sources that have unsafe ones.
+
+    Comments have labels of several raters already, and what nobody doubts (banking queries, news) needs no second look.
+    """
+    mixed = {row.source for row in rows if row.label != SAFE}
+    return [row for row in rows if row.kind != "comment" and row.label != CONTROVERSIAL and row.source in mixed]
+
+
+def learned(
+    config: dict[str, Any], rows: list[Row], tokenizer: Tokenizer, glance: Glance, run: Path, start: Path
+) -> Mini:
+    """Train one model, or read the one that stands in `run`, and return it with its averaged weights."""
+    training = Training(config, run, start)
+    chances = weights(rows, config["shares"], config["safe"], config["trust"])
+    composer = Composer(rows, tokenizer, chances, config, config["seed"] + training.step)
+    training.over(composer.batches(config["tokens"]), glance)
+    training.model.load_state_dict(training.mean)
+    return training.model
+
+
+def levels(model: Mini, rows: list[Row], composer: Composer) -> NDArray[np.float32]:
+    """Return for each row the highest risk that two adjacent tokens reach, 1 - P(safe), shape (rows,)."""
+    examples = [composer.plain(row) for row in rows]
+    order = sorted(range(len(rows)), key=lambda index: len(examples[index].ids))
+    found = np.zeros(len(rows), np.float32)
+    model.eval()
+    for start in range(0, len(order), 32):
+        chosen = order[start : start + 32]
+        batch = tensors([examples[index] for index in chosen])
+        with torch.inference_mode(), torch.autocast(model.embedding.weight.device.type, torch.bfloat16):
+            logits = model(batch["ids"].to(model.embedding.weight.device)).float().cpu()
+        for place, index in enumerate(chosen):
+            head = 12 if rows[index].role == "response" else 0
+            judged = torch.from_numpy(examples[index].weights > 0)
+            risk = 1 - torch.softmax(logits[place, : len(judged)][judged, head : head + 3], -1)[:, SAFE]
+            pairs = torch.minimum(risk[1:], risk[:-1]) if len(risk) > 1 else risk
+            found[index] = pairs.max() if len(pairs) else 0.0
+    return found
+
+
+def disagreements(
+    rows: list[Row], config: dict[str, Any], tokenizer: Tokenizer, glance: Glance, run: Path, start: Path
+) -> Iterator[Row]:
+    """Yield the rows that the strict and the loose model of the other half label differently."""
+    for own in (0, 1):
+        taught = [row for row in rows if half(row) == own or row.source.startswith("synthesis")]
+        asked = [row for row in annotated(rows) if half(row) != own and not row.source.startswith("synthesis")]
+        verdicts = []
+        for side in SIDES:
+            sided = config | config["annotate"]["run"] | {"safe": config["annotate"][side]}
+            model = learned(sided, taught, tokenizer, glance, run / f"{side}-{own}", start)
+            judge = Composer(asked, tokenizer, [1.0], config, 0)
+            verdicts.append(levels(model, asked, judge) >= 0.5)
+        yield from (row for row, strict, loose in zip(asked, *verdicts, strict=True) if strict != loose)
+
+
+def main() -> None:
+    """Write the digests, and say how many rows of each source became controversial."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--config", type=Path, required=True)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--tokenizer", type=Path, required=True)
+    parser.add_argument("--start", type=Path, required=True)
+    parser.add_argument("--run", type=Path, required=True)
+    args = parser.parse_args()
+    config = tomllib.loads(args.config.read_text())
+    tokenizer = Tokenizer.from_file(str(args.tokenizer))
+    made = synthesize.rows(config["seed"])
+    rows = [row for row in training_rows(args.data, made) if row.source not in config["held_out"]]
+    glance = Glance(args.data, tokenizer, config["width"])
+    found = list(disagreements(rows, config, tokenizer, glance, args.run, args.start))
+    (args.run / "controversial.txt").write_text("".join(f"{name}\n" for name in sorted({row.digest for row in found})))
+    asked = Counter((row.source, row.kind, LABELS[row.label]) for row in annotated(rows))
+    counts = Counter((row.source, row.kind, LABELS[row.label]) for row in found)
+    for place, count in sorted(counts.items()):
+        print("\t".join(place), f"{count} of {asked[place]}", sep="\t")
+    print(f"{len(found)} rows are controversial", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
