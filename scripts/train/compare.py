@@ -1,8 +1,9 @@
 """Train small variants on equal numbers of positions and print what each learned of unseen sources.
 
-python scripts/train/compare.py --data CORPUS --run RUN [--positions 2000000] [NAME ...]
+python scripts/train/compare.py --data CORPUS --run RUN [--positions 1500000] [NAME ...]
 
-RUN holds tokenizer.json. A variant that has its figures in RUN/compare.json is not trained again.
+RUN holds tokenizer.json. A variant that has its figures in RUN/compare.json is not trained again. Every variant is
+judged by the mean of its last weights, as what ships is; the first one's last weights have a row of their own.
 """
 
 from __future__ import annotations
@@ -19,22 +20,116 @@ import torch
 from compose import Composer
 from corpus import training_rows, weights
 from glance import Glance
-from model import Shape
+from model import EPSILON, Mini, Shape
 from tokenizers import Tokenizer
+from torch import Tensor, nn
+from torch.nn import functional
 from train import Training
 
 HERE = Path(__file__).parent
+BUCKETS = 16_384
+"""Rows of a table of hashed n-grams."""
+REACH = 8
+"""Tokens that a mixing layer sees, its own among them."""
+ROWS = 300
+"""Rows of each unseen source, role, language and label that a variant is judged by."""
+LARGE = {"rate": 0.001, "embedding_rate": 0.002}
+"""The rates of what starts from nothing."""
+
+
+def hashed(ids: Tensor, size: int) -> Tensor:
+    """Return the bucket of the n-gram of `size` tokens that ends at every position, (batch, width)."""
+    found = ids
+    for back in range(1, size):
+        before = functional.pad(ids, (back, 0))[:, : ids.shape[1]]
+        found = found * 1_000_003 + before * 8_191 * back + size
+    return found % BUCKETS
+
+
+class WithPairs(Mini):
+    """The model with a table of hashed token pairs added at the input; the table starts at zero."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__(shape)
+        self.pairs = nn.Embedding(BUCKETS, shape.hidden)
+        nn.init.zeros_(self.pairs.weight)
+
+    def hidden(self, ids: Tensor, dropout: float = 0.0) -> Tensor:
+        x: Tensor = self.embedding(ids) + self.pairs(hashed(ids, 2)) + self.position.weight[: ids.shape[1]]
+        x = self.norm(x)
+        for layer in self.layers:
+            x = layer(x, dropout)
+        return x
+
+
+class Mixing(nn.Module):
+    """A causal convolution over the last tokens, feature by feature, and a feed-forward, each followed by its norm."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.mix = nn.Conv1d(shape.hidden, shape.hidden, REACH, groups=shape.hidden)
+        self.norm1 = nn.LayerNorm(shape.hidden, EPSILON)
+        self.up = nn.Linear(shape.hidden, shape.inner)
+        self.down = nn.Linear(shape.inner, shape.hidden)
+        self.norm2 = nn.LayerNorm(shape.hidden, EPSILON)
+
+    def forward(self, x: Tensor, dropout: float) -> Tensor:
+        mixed = self.mix(functional.pad(x.transpose(1, 2), (REACH - 1, 0))).transpose(1, 2)
+        x = self.norm1(x + functional.dropout(mixed, dropout, self.training))
+        inner = self.down(functional.gelu(self.up(x)))
+        out: Tensor = self.norm2(x + functional.dropout(inner, dropout, self.training))
+        return out
+
+
+class Mixer(Mini):
+    """Hashed pairs and triples of tokens at the input, mixed by causal convolutions instead of attention."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__(shape)
+        self.grams = nn.ModuleList(nn.Embedding(BUCKETS, shape.hidden) for _ in range(2))
+        self.layers = nn.ModuleList(Mixing(shape) for _ in range(shape.layers))
+        for table in self.grams:
+            nn.init.normal_(table.weight, std=0.02)
+
+    def hidden(self, ids: Tensor, dropout: float = 0.0) -> Tensor:
+        x: Tensor = self.embedding(ids)
+        for size, table in enumerate(self.grams, 2):
+            x = x + table(hashed(ids, size))
+        x = self.norm(x)
+        for layer in self.layers:
+            x = layer(x, dropout)
+        return x
+
+
 VARIANTS: dict[str, dict[str, Any]] = {
     "MiniLM, 4 layers": {},
-    "from scratch, hidden 256, 6 layers": {
-        "shape": {"layers": 6, "hidden": 256, "heads": 8, "inner": 1024}, "rate": 0.001, "embedding_rate": 0.002,
-    },
-    "from scratch, hidden 384, 4 layers": {"shape": {"layers": 4}, "rate": 0.001, "embedding_rate": 0.002},
+    "its own WordPiece vocabulary instead of ours": {"wordpiece": True, "shape": {"layers": 4, "vocabulary": 30_525}},
+    "hashed token pairs added at the input": {"model": WithPairs},
     "MiniLM, 6 layers": {"shape": {"layers": 6}},
     "MiniLM, 3 layers": {"shape": {"layers": 3}},
-    "MiniLM, 4 layers, without synthesis": {"synthesis": False},
-    "MiniLM, 4 layers, next-token loss 0.1": {"next_token": 0.1},
+    "without synthetic rows": {"synthesis": False},
+    "next-token loss 0.1": {"next_token": 0.1},
+    "from scratch, hidden 384, 4 layers": {"scratch": True, **LARGE},
+    "from scratch, hidden 256, 6 layers": {
+        "scratch": True, "shape": {"layers": 6, "hidden": 256, "heads": 8, "inner": 1024}, **LARGE,
+    },
+    "from scratch, hashed n-grams under a causal mixer": {"scratch": True, "model": Mixer, **LARGE},
 }  # fmt: skip
+
+
+def beginning(config: dict[str, Any], run: Path) -> tuple[Tokenizer, dict[str, Tensor] | None]:
+    """Return a variant's tokenizer and the weights it starts from, None where it starts from nothing."""
+    tokenizer = Tokenizer.from_file(str(run / "tokenizer.json"))
+    if config.get("scratch"):
+        return tokenizer, None
+    table, source = start.read(start.source_folder())
+    if config.get("wordpiece"):
+        source.add_special_tokens([f"<|{name}|>" for name in ("system", "prompt", "response")])
+        words = table["embeddings.word_embeddings.weight"]
+        first = words[source.token_to_id("[CLS]")].repeat(3, 1)
+        return source, start.state(table, Shape(**config["shape"]), torch.cat((words, first)))
+    made, _ = start.embeddings(tokenizer, source, table["embeddings.word_embeddings.weight"])
+    return tokenizer, start.state(table, Shape(**config["shape"]), made)
 
 
 def figures(glance: dict[str, dict[str, float]]) -> dict[str, float]:
@@ -55,27 +150,27 @@ def figures(glance: dict[str, dict[str, float]]) -> dict[str, float]:
     }
 
 
-def learned(name: str, data: Path, run: Path, positions: int) -> dict[str, float]:
-    """Train a variant and return its figures."""
+def learned(name: str, data: Path, run: Path, positions: int) -> dict[str, dict[str, float]]:
+    """Train a variant and return its figures by name."""
     config = tomllib.loads((HERE / "mini.toml").read_text()) | VARIANTS[name] | {"positions": positions, "hold": 0.3}
     folder = run / name.replace(" ", "-").replace(",", "")
-    folder.mkdir(parents=True, exist_ok=True)
-    tokenizer = Tokenizer.from_file(str(run / "tokenizer.json"))
-    first = None
-    if not name.startswith("from scratch"):
-        table, source = start.read(start.source_folder())
-        first = folder / "start.pt"
-        made, _ = start.embeddings(tokenizer, source, table["embeddings.word_embeddings.weight"])
-        torch.save({"model": start.state(table, Shape(**config["shape"]), made)}, first)
-    training = Training(config, folder, first)
+    tokenizer, first = beginning(config, run)
+    training = Training(config, folder, None, config.get("model", Mini))
+    if first and not training.step:
+        training.model.load_state_dict(first, strict=False)
     rows = training_rows(data, synthesize.rows(config["seed"]) if config["synthesis"] else ())
     rows = [row for row in rows if row.source not in config["held_out"]]
-    rows += synthesize.tasks(rows, config["seed"]) if config["synthesis"] else ()
+    if config["synthesis"]:
+        rows += [*synthesize.tasks(rows, config["seed"]), *synthesize.answers(rows, config["seed"])]
     chances = weights(rows, config["shares"], config["safe"], config["trust"])
-    glance = Glance(data, tokenizer, config["width"])
+    glance = Glance(data, tokenizer, config["width"], rows=ROWS)
     training.over(Composer(rows, tokenizer, chances, config, 1 + training.step).batches(config["tokens"]), glance)
+    spent = {"minutes": round(training.spent / 60, 1)}
+    last = (
+        {"its last weights, not their mean": spent | figures(glance.look(training.model))} if not VARIANTS[name] else {}
+    )
     training.model.load_state_dict(training.mean)
-    return {"minutes": round(training.spent / 60, 1)} | figures(glance.look(training.model))
+    return {name: spent | figures(glance.look(training.model)), **last}
 
 
 def main() -> None:
@@ -83,14 +178,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--run", type=Path, required=True)
-    parser.add_argument("--positions", type=int, default=2_000_000)
+    parser.add_argument("--positions", type=int, default=1_500_000)
     parser.add_argument("names", nargs="*", default=list(VARIANTS))
     args = parser.parse_args()
     path = args.run / "compare.json"
     found: dict[str, dict[str, float]] = json.loads(path.read_text()) if path.exists() else {}
     for name in args.names:
         if name not in found:
-            found[name] = learned(name, args.data, args.run, args.positions)
+            found |= learned(name, args.data, args.run, args.positions)
             path.write_text(json.dumps(found, indent=1) + "\n")
     columns = list(next(iter(found.values())))
     print("| " + " | ".join(["variant", *columns]) + " |\n|" + "---|" * (len(columns) + 1))

@@ -63,13 +63,13 @@ def loss_of(logits: Tensor, batch: dict[str, Tensor], highest: float) -> tuple[T
 class Training:
     """A model, its optimizer and how far they are; saved whole, so that a run continues where it stopped."""
 
-    def __init__(self, config: dict[str, Any], run: Path, start: Path | None) -> None:
+    def __init__(self, config: dict[str, Any], run: Path, start: Path | None, model: type[Mini] = Mini) -> None:
         torch.manual_seed(config["seed"])
         torch.set_num_threads(config["threads"])
         run.mkdir(parents=True, exist_ok=True)
         self.config, self.run = config, run
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.model = Mini(Shape(**config["shape"])).to(self.device)
+        self.model = model(Shape(**config["shape"])).to(self.device)
         named = list(self.model.named_parameters())
         self.rates = [config["rate"], config["embedding_rate"], config["rate"]]
         groups = [
