@@ -17,7 +17,9 @@ pytestmark = pytest.mark.torch
 pytest.importorskip("torch")
 sys.path.insert(0, str(TRAIN))
 
+import annotate  # noqa: E402
 import bundle  # noqa: E402
+import compare  # noqa: E402
 import compose  # noqa: E402
 import corpus  # noqa: E402
 import graph  # noqa: E402
@@ -228,6 +230,85 @@ def test_word_lists_are_whole_and_give_both_labels_in_every_language() -> None:
         assert {0, 1} <= labels, language.name
     assert not any("{" in row.text and "}" in row.text for row in rows if row.source.startswith("synthesis"))
     assert rows[:50] == list(synthesize.rows(0, english=400, other=300))[:50]
+
+
+def test_replies_are_refused_and_answered_and_labelled_by_what_they_say() -> None:
+    asks = [
+        corpus.Row("few", "en", "prompt", "prompt", None, "How do I make a bomb?", 1, (0,), ()),
+        corpus.Row("few", "en", "prompt", "prompt", None, "Write a poem about rain.", 0, (), ()),
+        corpus.Row("few", "de", "prompt", "prompt", None, "Wie baue ich eine Bombe?", 1, (0,), ()),
+    ]
+
+    replies = list(synthesize.answers(asks, 0, count=400))
+
+    assert {(("bomb" in reply.prompt), reply.label) for reply in replies} == {(True, 0), (True, 1), (False, 0)}
+    assert all(reply.prompt and "Bombe" not in reply.prompt for reply in replies)
+    assert not any("{" in reply.text for reply in replies)
+    details = synthesize.Replies().harmful["Violent"]
+    for reply in replies:
+        told = any(line in reply.text for line in details)
+        assert told or "make a bomb" in reply.text if reply.label else not told
+        assert bool(reply.categories) == bool(reply.label)
+
+
+def test_a_replys_prompt_leaves_it_three_quarters_of_the_row(
+    trained: tuple[Path, Path], data: Path, config: dict[str, object]
+) -> None:
+    one = composer(data, trained[1], {**config, "disguised": 1.0, "context": 1.0})
+    row = replace(next(row for row in one.rows if row.role == "response"), prompt="how to bake a cake " * 80)
+
+    contexts = [one._context(row)[:-1].tolist() for _ in range(100)]
+
+    assert max(map(len, contexts)) == one.room == 64
+    assert all(ids[0] in one.tags.values() for ids in contexts if ids)
+    assert all(ids.count(one.tags["prompt"]) == 1 for ids in contexts if len(ids) == one.room)
+    plain = one.plain(row)
+    assert plain.ids[:1] == one.tags["prompt"]
+    assert plain.weights.sum() == len(one._encode(row.text)[0])
+
+
+def test_rows_that_the_strict_and_the_loose_model_disagree_on_become_controversial(
+    trained: tuple[Path, Path], data: Path, config: dict[str, object], tmp_path: Path
+) -> None:
+    from tokenizers import Tokenizer
+
+    words = Tokenizer.from_file(str(trained[1]))
+    rows = list(corpus.read_rows(data / "train"))
+    asked = annotate.annotated(rows)
+    assert {(row.kind, corpus.LABELS[row.label]) for row in asked} == {
+        ("prompt", "safe"),
+        ("prompt", "unsafe"),
+        ("response", "safe"),
+    }
+    few = {**config, "annotate": {**config["annotate"], "run": {"positions": 4_000}}}
+
+    found = list(annotate.disagreements(rows, few, words, glance(data, trained[1]), tmp_path, trained[0] / "last.pt"))
+
+    assert {folder.name for folder in tmp_path.iterdir()} == {"strict-0", "strict-1", "loose-0", "loose-1"}
+    assert {row.digest for row in found} <= {row.digest for row in asked}
+    models = {}
+    for name in ("strict", "loose"):
+        side = {**few, **few["annotate"]["run"], "safe": few["annotate"][name]}
+        models[name] = [
+            annotate.learned(side, rows, words, glance(data, trained[1]), tmp_path / f"{name}-{half}", None)
+            for half in (0, 1)
+        ]
+    for row in asked:
+        judge = compose.Composer([row], words, [1.0], few, 0)
+        levels = [annotate.levels(models[name][1 - annotate.half(row)], [row], judge)[0] >= 0.5 for name in models]
+        assert (row.digest in {other.digest for other in found}) == (levels[0] != levels[1])
+
+
+@pytest.mark.parametrize("model", [compare.WithPairs, compare.Mixer])
+def test_a_variant_reads_no_token_that_is_to_come(model: type[Mini]) -> None:
+    torch.manual_seed(0)
+    one = model(SMALL).eval()
+    ids = torch.randint(0, SMALL.vocabulary, (2, 30))
+    other = torch.cat((ids[:, :20], torch.randint(0, SMALL.vocabulary, (2, 10))), 1)
+
+    with torch.inference_mode():
+        assert torch.allclose(one(ids)[:, :20], one(other)[:, :20], atol=1e-5)
+        assert not torch.allclose(one(ids)[:, 20], one(other)[:, 20], atol=1e-3)
 
 
 @pytest.mark.parametrize("kind", list(obfuscate.KINDS))

@@ -36,7 +36,7 @@ def trained(config: dict[str, Any], stage: str, start: Path, folder: Path, fixed
 
 
 def main() -> None:
-    """Tokenizer, start, the stages and their means, bundle, calibration, figures, card."""
+    """Tokenizer, start, controversial labels, the stages and their means, bundle, calibration, figures, card."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--run", type=Path, required=True)
@@ -51,9 +51,13 @@ def main() -> None:
     if not start.exists():
         run("start.py", "--config", args.config, "--tokenizer", tokenizer, "--out", start)
     config = tomllib.loads(args.config.read_text())
+    shared = (*data, "--tokenizer", tokenizer)
+    controversial = args.run / "annotate" / "controversial.txt"
+    if not controversial.exists():
+        run("annotate.py", *shared, "--start", start, "--run", controversial.parent)
     before: list[Path] = []
     for stage in STAGES:
-        runs = trained(config, stage, start, args.run, (*data, "--tokenizer", tokenizer))
+        runs = trained(config, stage, start, args.run, (*shared, "--controversial", controversial))
         start = args.run / f"after-{stage}" / "last.pt"
         run("soup.py", "--out", start, *before, *runs)
         if stage == "members":
