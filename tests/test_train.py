@@ -278,7 +278,6 @@ def test_rows_that_the_strict_and_the_loose_model_disagree_on_become_controversi
     assert {(row.kind, corpus.LABELS[row.label]) for row in asked} == {
         ("prompt", "safe"),
         ("prompt", "unsafe"),
-        ("response", "safe"),
     }
     few = {**config, "annotate": {**config["annotate"], "run": {"positions": 4_000}}}
 

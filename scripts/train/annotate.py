@@ -40,12 +40,13 @@ def half(row: Row) -> int:
 
 
 def annotated(rows: list[Row]) -> list[Row]:
-    """Return the rows that are judged: prompts and replies labelled safe or unsafe of sources that have unsafe ones.
+    """Return the rows that are judged: prompts labelled safe or unsafe of sources that have unsafe ones.
 
-    Comments have labels of several raters already, and what nobody doubts (banking queries, news) needs no second look.
+    Comments have labels of several raters already, what nobody doubts (banking queries, news) needs no second look, and
+    whether a reply refuses is no matter of opinion: models as small as these disagreed on refusals.
     """
     mixed = {row.source for row in rows if row.label != SAFE}
-    return [row for row in rows if row.kind != "comment" and row.label != CONTROVERSIAL and row.source in mixed]
+    return [row for row in rows if row.kind == "prompt" and row.label != CONTROVERSIAL and row.source in mixed]
 
 
 def learned(
