@@ -118,6 +118,27 @@ def test_weights_follow_the_shares(data: Path, config: dict[str, object]) -> Non
         assert safe == pytest.approx(share * config["shares"][kind])
 
 
+def test_a_language_alone_says_nothing_of_the_label(config: dict[str, object]) -> None:
+    def row(source: str, lang: str, label: int) -> corpus.Row:
+        return corpus.Row(source, lang, "prompt", "prompt", None, f"{source} {lang} {label}", label, (), ())
+
+    rows = [*[row("many", "en", 0)] * 500, *[row("many", "en", 1)] * 50, *[row("many", "fr", 1)] * 50]
+    rows += [row("other", "fr", 0), *[row("synthesis_prompts", "fr", 0)] * 5]
+
+    chances = corpus.weights(rows, {"prompt": 1.0}, {"prompt": 0.55}, {})
+
+    risky, safe = (
+        sum(
+            c
+            for r, c in zip(rows, chances, strict=True)
+            if r.lang == "fr" and r.label == label and r.source in ("many", "other")
+        )
+        for label in (1, 0)
+    )
+    assert safe > 0.5 * risky
+    assert sum(c for r, c in zip(rows, chances, strict=True) if r.label == 0) == pytest.approx(0.55)
+
+
 def test_what_follows_a_harmful_text_stays_harmful(
     trained: tuple[Path, Path], data: Path, config: dict[str, object]
 ) -> None:

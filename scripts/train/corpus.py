@@ -117,7 +117,8 @@ def weights(rows: list[Row], shares: dict[str, float], safe: dict[str, float], t
 
     `shares` splits by kind, `safe` is the safe share within each. Within a kind and label a source counts by the square
     root of its rows times its trust (1 unless named), and within a source so does a language: no large source and no
-    large language drowns the others.
+    large language drowns the others. Where the people's texts in a language are risky more often than safe (French: the
+    corpus has no other prompts), the safe ones count more, so that the language alone says nothing.
     """
     counts = Counter((row.kind, row.label, row.source, row.lang) for row in rows)
     sources: Counter[tuple[str, int, str]] = Counter()
@@ -129,10 +130,28 @@ def weights(rows: list[Row], shares: dict[str, float], safe: dict[str, float], t
         place: sources[place[:3]] ** 0.5 * trust.get(place[2], 1.0) * count**0.5 / spread[place[:3]]
         for place, count in counts.items()
     }
+    mass = _shared(mass, shares, safe)
+    natural: defaultdict[tuple[str, bool], float] = defaultdict(float)
+    for (_, label, source, lang), value in mass.items():
+        if not source.startswith("synthesis"):
+            natural[lang, label == 0] += value
+    for place in mass:
+        _, label, source, lang = place
+        if label == 0 and not source.startswith("synthesis") and natural[lang, True] < natural[lang, False]:
+            mass[place] *= natural[lang, False] / natural[lang, True]
+    mass = _shared(mass, shares, safe)
+    return [mass[place] / counts[place] for row in rows for place in [(row.kind, row.label, row.source, row.lang)]]
+
+
+def _shared(
+    mass: dict[tuple[str, int, str, str], float], shares: dict[str, float], safe: dict[str, float]
+) -> dict[tuple[str, int, str, str], float]:
+    """Scale what is drawn so that every kind has its share, and the safe ones theirs within it."""
     totals: defaultdict[tuple[str, bool], float] = defaultdict(float)
     for (kind, label, _, _), value in mass.items():
         totals[kind, label == 0] += value
-    for place in mass:
-        share = shares[place[0]] * (safe[place[0]] if place[1] == 0 else 1 - safe[place[0]])
-        mass[place] *= share / totals[place[0], place[1] == 0]
-    return [mass[place] / counts[place] for row in rows for place in [(row.kind, row.label, row.source, row.lang)]]
+    return {
+        place: value * shares[place[0]] * (safe[place[0]] if place[1] == 0 else 1 - safe[place[0]])
+        / totals[place[0], place[1] == 0]
+        for place, value in mass.items()
+    }  # fmt: skip
