@@ -118,7 +118,7 @@ def test_weights_follow_the_shares(data: Path, config: dict[str, object]) -> Non
         assert safe == pytest.approx(share * config["shares"][kind])
 
 
-def test_a_language_alone_says_nothing_of_the_label(config: dict[str, object]) -> None:
+def test_a_language_alone_says_nothing_of_the_label() -> None:
     def row(source: str, lang: str, label: int) -> corpus.Row:
         return corpus.Row(source, lang, "prompt", "prompt", None, f"{source} {lang} {label}", label, (), ())
 
