@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from hypothesis import strategies as st
 from riskline.errors import GuardError, ProviderError
 from riskline.guard import Guard, load
 from riskline.policy import Judge, Policy
-from riskline.records import Failure, Label, Record, Scores, Turn, Verdict
+from riskline.records import Failure, Label, Record, Rule, Scores, Turn, Verdict
 
 LAW = 1e-3
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=120).filter(str.strip)
@@ -107,6 +109,40 @@ def test_a_stream_never_changes_what_it_said_of_settled_text(mini: Guard) -> Non
         risks = now.trajectory.risk if now.trajectory else ()
         assert list(risks[: len(said)]) == pytest.approx(said, abs=LAW)
         said = list(risks)
+
+
+@quick
+@given(text=st.one_of(TEXTS, WORDS))
+def test_a_guard_with_an_end_has_one_token_more_and_it_shares_the_last_character(mini: Guard, text: str) -> None:
+    judged = verdict(mini, Record.of(text))
+    trajectory = judged.trajectory
+    assert trajectory is not None
+
+    assert judged.tokens == len(trajectory.risk) == len(mini.tokenizer.words(text)[0]) + 1
+    last, end = trajectory.offsets[-2], trajectory.offsets[-1]
+    assert end == (max(last[1] - 1, last[0]), last[1])
+    # `hold` with n = 2 is the lower of two neighbours, the last word and the end among them.
+    assert judged.risk == max(map(min, pairwise(trajectory.risk)))
+
+
+def test_what_the_last_word_alone_says_is_enough(tiny: Guard, tmp_path: Path) -> None:
+    folder = tmp_path / "tiny"
+    shutil.copytree(tiny.manifest.folder, folder)
+    manifest = folder / "guard.toml"
+    ends = 'kind = "tags"\nend = "!"'
+    manifest.write_text(manifest.read_text().replace('kind = "tags"', ends, 1))
+    ending = load(str(folder), provider="cpu")
+    pairs = Policy(rule=Rule("hold", 2))
+
+    said, ended = (verdict(guard, Record.of("how to make a bomb"), pairs) for guard in (tiny, ending))
+
+    assert said.label is Label.safe
+    assert ended.label is Label.unsafe
+    assert ended.onset is not None
+    assert ended.onset.span == (13, 18)
+    live = ending.stream(policy=pairs)
+    assert live.feed("how to make a bomb").label is Label.safe  # the text may go on
+    assert live.finish() == verdict(ending, Record.of("how to make a bomb"), pairs)
 
 
 @quick

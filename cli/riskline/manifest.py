@@ -67,7 +67,9 @@ class Outputs:
 class Template:
     """How turns become a row.
 
-    `tags`: each turn is the special token of its role and its text. `jinja`: a chat template in `file` gets
+    `tags`: each turn is the special token of its role and its text; where there is an `end`, those words follow the
+    judged text, and their first token is the trajectory's last, so that a rule over adjacent tokens can tell what the
+    last word alone says. `jinja`: a chat template in `file` gets
     `messages` and `arguments`; `strip` where the guard's own template trims texts; `pair` where one message holds the
     prompt and the response; `taxonomy` where it lists categories, by their codes; `guideline` where a user may say what
     to judge by, the dotted name of an argument; in a table it stands there alone. From the `checkpoint` comes a
@@ -86,6 +88,7 @@ class Template:
     guideline: str | None = None
     taxonomy: Mapping[str, str] | None = None
     messages: tuple[tuple[str, str], ...] = ()
+    end: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +248,7 @@ def _template(table: Table) -> Template:
     kind = table.choice("kind", ("tags", "jinja"))
     if kind == "tags":
         tags = {role: table.text(role) for role in ("system", "prompt", "response") if table.has(role)}
-        template = Template(kind, tags)
+        template = Template(kind, tags, end=table.text("end") if table.has("end") else None)
     else:
         template = Template(
             kind,

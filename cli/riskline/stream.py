@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from riskline.errors import GuardError
-from riskline.heads.stream import names_of, scores
+from riskline.heads.stream import ended, names_of, scores
 from riskline.policy import Judge
-from riskline.records import Encoded, Role, Scores, Verdict
+from riskline.records import Encoded, Logits, Role, Scores, Verdict
 from riskline.session import Session, State
 from riskline.tokenizer import Tokenizer
 from riskline.window import Layout
@@ -88,8 +88,10 @@ class Stream:
         self._parts.append(logits)
         self._ids = ids[:last]
 
-    def _scores(self, offsets: Integers, closing: Mapping[str, RawFloats] | None) -> Scores:
-        joined = {name: np.concatenate([part[name] for part in self._parts]) for name in self._names}
+    def _scores(self, offsets: Integers, closing: Logits | None) -> Scores:
+        joined: Logits = {name: np.concatenate([part[name] for part in self._parts]) for name in self._names}
         encoded = Encoded(self._start.before, self._ids, self._start.after, offsets, self._start.context_truncated)
         outputs = self._judge.manifest.roles[self._role]
-        return scores(outputs, self._role, encoded, joined, self._window + 1, closing)
+        if closing and self._judge.manifest.template.end:
+            encoded, joined, closing = ended(encoded, joined, closing)
+        return scores(outputs, self._role, encoded, joined, self._window + 1, closing or None)

@@ -36,12 +36,15 @@ def render(manifest: Manifest, turns: Sequence[Turn]) -> list[list[Piece]]:
 
 
 def _tags(manifest: Manifest, turns: Sequence[Turn]) -> list[list[Piece]]:
-    """Each turn is its role's special token and its text; nothing closes a turn."""
+    """Each turn is its role's special token and its text; the judged one may have an end."""
     last = len(turns) - 1
-    return [
+    pieces = [
         [Piece(_tag(manifest.template, turn), ours=True), Piece(turn.text, ours=False, judged=index == last)]
         for index, turn in enumerate(turns)
     ]
+    if manifest.template.end:
+        pieces[-1].append(Piece(manifest.template.end, ours=False))
+    return pieces
 
 
 def _tag(template: Template, turn: Turn) -> str:

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from compose import END
 from corpus import CATEGORIES
 from golden_texts import CONVERSATIONS, Conversation
 from graph import HEADS, Weights, assemble
@@ -60,7 +61,8 @@ class Reference:
             words = self.words.encode(text, add_special_tokens=False).ids
             ids += [self.tags.token_to_id(f"<|{role}|>"), *words]
             judged = len(words)
-        return np.array(ids, np.int64), judged
+        end = self.words.encode(END, add_special_tokens=False).ids
+        return np.array([*ids, *end], np.int64), judged + len(end)
 
     def probabilities(self, ids: NDArray[np.int64], *, response: bool) -> NDArray[np.float64]:
         """Return P(safe, unsafe, controversial) after every position, (width, 3)."""
@@ -196,6 +198,7 @@ kind = "tags"
 system = "<|system|>"
 prompt = "<|prompt|>"
 response = "<|response|>"
+end = {json.dumps(END)}
 """
     for role, count in (("prompt", 9), ("response", 8)):
         text += f"""

@@ -19,6 +19,8 @@ from torch import Tensor
 RESPONSE_CATEGORIES = 8
 LONGEST = 2400
 """Characters of a row that are read; no window holds more."""
+END = "\n"
+"""What follows every judged text, so that its last word has a token after it."""
 GAPS = (" ", "\n", "\n\n", "\n\n", ". ")
 
 
@@ -52,6 +54,7 @@ class Composer:
         self.tags = {name: int(tokenizer.token_to_id(f"<|{name}|>") or 0) for name in ("system", "prompt", "response")}
         self.cumulative = np.cumsum(chances)
         self.rng = random.Random(seed)
+        self.end = np.array(self._encode(END)[0], np.int64)
         self.lexicon = Lexicon()
         self.room = config["width"] // 4
         """Positions of a row that earlier turns may take."""
@@ -66,11 +69,13 @@ class Composer:
         row = self.draw()
         before = self._context(row)
         room = self.config["width"] - len(before)
+        room -= len(self.end)
         part = self._judged(row, room)
         if not len(part.ids) or room < 8:
             return None
         if len(part.ids) > room:
             part = self._cut(row, part, room)
+        part = self._ended(part)
         kinds = np.zeros(len(CATEGORIES), np.float32)
         known = [c for c in row.categories if row.role == "prompt" or c < RESPONSE_CATEGORIES]
         if row.label and known:
@@ -88,11 +93,18 @@ class Composer:
         """Return a row as it is judged: its prompt before it if it is a reply, nothing hidden, joined or drawn."""
         asked = row.prompt if row.role == "response" and row.prompt else ""
         before = [self.tags["prompt"], *self._encode(asked)[0][1 - self.room :]] if asked else []
-        ids = np.array([*before, self.tags[row.role], *self._encode(row.text)[0]][: self.config["width"]], np.int64)
+        ids = np.array([*before, self.tags[row.role], *self._encode(row.text)[0]], np.int64)
+        ids = np.concatenate((ids[: self.config["width"] - len(self.end)], self.end))
         judged = (np.arange(len(ids)) > len(before)).astype(np.float32)
         return Example(
             ids, np.full(len(ids), row.label), judged, np.zeros(len(CATEGORIES), np.float32), row.role == "response"
         )
+
+    def _ended(self, part: Part) -> Part:
+        """Add the end, which says what the last token says; a fifth of the text's weight is its."""
+        label = np.full(len(self.end), part.labels[-1])
+        weight = np.full(len(self.end), 0.2 * part.weights.sum() / len(self.end), np.float32)
+        return _joined([Part(part.ids, part.labels, part.weights * np.float32(0.8)), Part(self.end, label, weight)])
 
     def _cut(self, row: Row, part: Part, room: int) -> Part:
         """Keep a window of a long text; a harmless one is harmless anywhere, as later windows will read it."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from compose import END
 from corpus import LABELS, Row, read_rows
 from model import Mini
 from sklearn.metrics import roc_auc_score
@@ -41,7 +42,7 @@ class Glance:
         before = (
             [self.tags["prompt"], *words(row.prompt)[1 - width // 4 :]] if row.role == "response" and row.prompt else []
         )
-        ids = [*before, self.tags[row.role], *words(row.text)][:width]
+        ids = [*before, self.tags[row.role], *words(row.text)][: width - 1] + words(END)[:1]
         return ids, len(before) + 1
 
     def look(self, model: Mini) -> dict[str, dict[str, float]]:

@@ -44,9 +44,19 @@ def stream(task: Task) -> HeadRun:
         logits = yield Request(row(encoded, start, end), names)
         first, last = len(encoded.before) + own - start, len(encoded.before) + end - start
         parts.append({name: values[first:last] for name, values in logits.items()})
-        closing = {name: values[last:] for name, values in logits.items()}
+        closing = {name: values[last:] for name, values in logits.items()} if len(encoded.after) else {}
     joined = parts[0] if len(parts) == 1 else {name: np.concatenate([part[name] for part in parts]) for name in names}
-    return scores(outputs, task.role, encoded, joined, len(parts), closing if len(encoded.after) else None)
+    if task.manifest.template.end:
+        encoded, joined, closing = ended(encoded, joined, closing)
+    return scores(outputs, task.role, encoded, joined, len(parts), closing or None)
+
+
+def ended(encoded: Encoded, logits: Logits, closing: Logits) -> tuple[Encoded, Logits, Logits]:
+    """Return a text and its logits with the first token after it as its last; it shares the text's last character."""
+    last = encoded.offsets[-1:].copy()
+    last[:, 0] = np.maximum(last[:, 1] - 1, last[:, 0])
+    joined = {name: np.concatenate((values, closing[name][:1])) for name, values in logits.items()}
+    return replace(encoded, offsets=np.concatenate((encoded.offsets, last))), joined, {}
 
 
 def _once(task: Task) -> HeadRun:
