@@ -285,7 +285,7 @@ def test_a_replys_prompt_leaves_it_three_quarters_of_the_row(
     assert all(ids.count(one.tags["prompt"]) == 1 for ids in contexts if len(ids) == one.room)
     plain = one.plain(row)
     assert plain.ids[:1] == one.tags["prompt"]
-    assert plain.weights.sum() == len(one._encode(row.text)[0])
+    assert plain.weights.sum() == len(one._encode(row.text)[0]) + 1  # and the end
 
 
 def test_rows_that_the_strict_and_the_loose_model_disagree_on_become_controversial(
