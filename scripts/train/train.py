@@ -207,7 +207,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="the corpus, with its folders train/ and dev/")
     parser.add_argument("--tokenizer", type=Path, required=True)
     parser.add_argument("--start", type=Path, help="the state to start from: start.py's, or another run's last.pt")
-    parser.add_argument("--stage", choices=("members", "finish"), default="members")
+    parser.add_argument("--stage", choices=("members", "finish", "later"), default="members")
     parser.add_argument("--member", type=int, default=0, help="which of the configuration's runs of that stage")
     parser.add_argument("--controversial", type=Path, help="digests of rows that annotate.py found controversial")
     parser.add_argument("--run", type=Path, required=True, help="folder of checkpoint and log; a run goes on from it")
