@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import orjson
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -143,6 +145,22 @@ def test_what_the_last_word_alone_says_is_enough(tiny: Guard, tmp_path: Path) ->
     live = ending.stream(policy=pairs)
     assert live.feed("how to make a bomb").label is Label.safe  # the text may go on
     assert live.finish() == verdict(ending, Record.of("how to make a bomb"), pairs)
+
+
+def test_an_end_that_is_no_token_is_refused_at_load(tiny: Guard, tmp_path: Path) -> None:
+    folder = tmp_path / "tiny"
+    shutil.copytree(tiny.manifest.folder, folder)
+    manifest, tokenizer = folder / "guard.toml", folder / "tokenizer.json"
+    before = tokenizer.read_bytes()
+    stripping = {"type": "Strip", "strip_left": True, "strip_right": True}
+    after = orjson.dumps({**orjson.loads(before), "normalizer": stripping})
+    tokenizer.write_bytes(after)
+    text = manifest.read_text().replace('kind = "tags"', 'kind = "tags"\nend = " "', 1)
+    text = text.replace(hashlib.sha256(before).hexdigest(), hashlib.sha256(after).hexdigest())
+    manifest.write_text(text.replace(f"size = {len(before)}", f"size = {len(after)}"))
+
+    with pytest.raises(GuardError, match="' ' of `tiny` is no token of its tokenizer"):
+        load(str(folder), provider="cpu")
 
 
 @quick

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import unicodedata
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from rich.console import Console
 
 from riskline.guard import Guard
 from riskline.policy import Judge, Policy
-from riskline.records import Judged, Record, Rule
+from riskline.records import Judged, Label, Point, Record, Rule
 from riskline.show.page import page
 from riskline.show.trace import print_trace
 from riskline.show.traced import Traced
@@ -70,6 +71,31 @@ def printed(one: Traced, width: int = 60, *, color: bool = False) -> str:
         Console(file=out, width=width, force_terminal=color, no_color=not color, highlight=False, legacy_windows=False),
     )
     return out.getvalue()
+
+
+def test_a_run_of_the_end_alone_is_marked_at_the_last_word(tiny: Guard) -> None:
+    one = traced(tiny, "go now")
+    along = one.verdict.trajectory
+    assert along is not None
+    # As a template's end is shown: it shares the last character, and it alone is at the threshold.
+    ended = replace(
+        along,
+        offsets=(*along.offsets, (5, 6)),
+        risk=(*along.risk, 0.9),
+        unsafe=(*along.unsafe, 0.9),
+        category=(*along.category, None),
+    )
+    place = Point(len(along.risk), (5, 6), 0.9)
+    verdict = replace(one.verdict, label=Label.unsafe, trajectory=ended, onset=place, fired=place, peak=place)
+
+    shown = printed(
+        replace(
+            one, verdict=verdict, unsafe=ended.unsafe, safe=(*one.safe, 0.1), controversial=(*one.controversial, 0.0)
+        )
+    )
+
+    assert "⟦⟧" not in shown
+    assert "w⟧" in shown
 
 
 def test_a_trace_reads_without_colour_at_60_columns(tiny: Guard) -> None:

@@ -10,6 +10,7 @@ import tomllib
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 TRAIN = Path(__file__).parents[1] / "scripts" / "train"
@@ -124,8 +125,11 @@ def test_a_language_alone_says_nothing_of_the_label() -> None:
 
     rows = [*[row("many", "en", 0)] * 500, *[row("many", "en", 1)] * 50, *[row("many", "fr", 1)] * 50]
     rows += [row("other", "fr", 0), *[row("synthesis_prompts", "fr", 0)] * 5]
+    # Replies have a head of their own: safe ones in a language say nothing of its prompts.
+    rows += [corpus.Row("replies", "fr", "response", "response", None, "non", 0, (), ())] * 400
+    rows += [corpus.Row("replies", "en", "response", "response", None, "how to", 1, (), ())]
 
-    chances = corpus.weights(rows, {"prompt": 1.0}, {"prompt": 0.55}, {})
+    chances = corpus.weights(rows, {"prompt": 0.5, "response": 0.5}, {"prompt": 0.55, "response": 0.55}, {})
 
     risky, safe = (
         sum(
@@ -288,35 +292,50 @@ def test_a_replys_prompt_leaves_it_three_quarters_of_the_row(
     assert plain.weights.sum() == len(one._encode(row.text)[0]) + 1  # and the end
 
 
-def test_rows_that_the_strict_and_the_loose_model_disagree_on_become_controversial(
-    trained: tuple[Path, Path], data: Path, config: dict[str, object], tmp_path: Path
+def test_prompts_that_the_strict_and_the_loose_model_disagree_on_become_controversial(
+    trained: tuple[Path, Path],
+    data: Path,
+    config: dict[str, object],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from tokenizers import Tokenizer
 
     words = Tokenizer.from_file(str(trained[1]))
     rows = list(corpus.read_rows(data / "train"))
-    asked = annotate.annotated(rows)
-    assert {(row.kind, corpus.LABELS[row.label]) for row in asked} == {
-        ("prompt", "safe"),
-        ("prompt", "unsafe"),
-    }
-    few = {**config, "annotate": {**config["annotate"], "run": {"positions": 4_000}}}
+    few = {**config, "annotate": {**config["annotate"], "run": {"positions": 2_000}}}
+    real, asked = annotate.levels, []
 
+    def levels(model: Mini, judged: list[corpus.Row], judge: compose.Composer) -> np.ndarray:
+        assert ((found := real(model, judged, judge)) >= 0).all()
+        assert (found <= 1).all()
+        asked.append({row.text for row in judged})
+        # Every first model is a strict one, which flags everything; the loose one flags bombs.
+        return np.array([1.0 if len(asked) % 2 or "bomb" in row.text else 0.2 for row in judged])
+
+    monkeypatch.setattr(annotate, "levels", levels)
     found = list(annotate.disagreements(rows, few, words, glance(data, trained[1]), tmp_path, trained[0] / "last.pt"))
 
     assert {folder.name for folder in tmp_path.iterdir()} == {"strict-0", "strict-1", "loose-0", "loose-1"}
-    assert {row.digest for row in found} <= {row.digest for row in asked}
-    models = {}
-    for name in ("strict", "loose"):
-        side = {**few, **few["annotate"]["run"], "safe": few["annotate"][name]}
-        models[name] = [
-            annotate.learned(side, rows, words, glance(data, trained[1]), tmp_path / f"{name}-{half}", None)
-            for half in (0, 1)
-        ]
-    for row in asked:
-        judge = compose.Composer([row], words, [1.0], few, 0)
-        levels = [annotate.levels(models[name][1 - annotate.half(row)], [row], judge)[0] >= 0.5 for name in models]
-        assert (row.digest in {other.digest for other in found}) == (levels[0] != levels[1])
+    assert set().union(*asked) == {"how to bake a cake", "how to make a bomb"}  # no comments, no replies
+    assert {(row.kind, row.text) for row in found} == {("prompt", "how to bake a cake")}
+    assert len({row.digest for row in found}) == 1
+
+
+def test_levels_are_the_lower_of_two_neighbours(
+    trained: tuple[Path, Path], data: Path, config: dict[str, object]
+) -> None:
+    one = composer(data, trained[1], config)
+    model = Mini(SMALL).eval()
+    row = next(row for row in one.rows if row.role == "response" and row.prompt)
+    example = one.plain(row)
+
+    [found] = annotate.levels(model, [row], one)
+
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        logits = model(torch.from_numpy(example.ids)[None])[0].float()
+    risk = 1 - torch.softmax(logits[example.weights > 0, 12:15], -1)[:, 0]
+    assert found == pytest.approx(float(torch.minimum(risk[1:], risk[:-1]).max()), abs=0.01)
 
 
 @pytest.mark.parametrize("model", [compare.WithPairs, compare.Mixer])

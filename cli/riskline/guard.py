@@ -302,6 +302,10 @@ def load(
     tokenizer = Tokenizer.load(manifest.folder / "tokenizer.json")
     for tag in manifest.template.tags.values():
         tokenizer.tag(tag)
+    if manifest.template.end and not len(tokenizer.words(manifest.template.end)[0]):
+        raise GuardError(
+            f"the template's end {manifest.template.end!r} of `{manifest.name}` is no token of its tokenizer"
+        )
     scripts = {
         role: script(outputs, tokenizer.phrase, manifest.rows)
         for role, outputs in manifest.roles.items()

@@ -102,6 +102,8 @@ class Composer:
 
     def _ended(self, part: Part) -> Part:
         """Add the end, which says what the last token says; a fifth of the text's weight is its."""
+        if not len(self.end):  # a vocabulary of words alone
+            return part
         label = np.full(len(self.end), part.labels[-1])
         weight = np.full(len(self.end), 0.2 * part.weights.sum() / len(self.end), np.float32)
         return _joined([Part(part.ids, part.labels, part.weights * np.float32(0.8)), Part(self.end, label, weight)])

@@ -131,14 +131,15 @@ def weights(rows: list[Row], shares: dict[str, float], safe: dict[str, float], t
         for place, count in counts.items()
     }
     mass = _shared(mass, shares, safe)
-    natural: defaultdict[tuple[str, bool], float] = defaultdict(float)
-    for (_, label, source, lang), value in mass.items():
+    natural: defaultdict[tuple[bool, str, bool], float] = defaultdict(float)  # replies have a head of their own
+    for (kind, label, source, lang), value in mass.items():
         if not source.startswith("synthesis"):
-            natural[lang, label == 0] += value
+            natural[kind == "response", lang, label == 0] += value
     for place in mass:
-        _, label, source, lang = place
-        if label == 0 and not source.startswith("synthesis") and natural[lang, True] < natural[lang, False]:
-            mass[place] *= natural[lang, False] / natural[lang, True]
+        kind, label, source, lang = place
+        safe_one, risky = (natural[kind == "response", lang, harmless] for harmless in (True, False))
+        if label == 0 and not source.startswith("synthesis") and safe_one < risky:
+            mass[place] *= risky / safe_one
     mass = _shared(mass, shares, safe)
     return [mass[place] / counts[place] for row in rows for place in [(row.kind, row.label, row.source, row.lang)]]
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-STAGES = ("members", "finish", "later")
+STAGES = ("members", "finish", "replies", "ends")
 """Every stage starts from the mean of the one before, and its own mean counts that one as one more run; the members'
 mean is aligned first, so that what follows knows the words of every language from the start."""
 GUARD = HERE.parents[1] / "models" / "riskline-mini"
@@ -28,12 +28,10 @@ def run(script: str, *arguments: str | Path) -> str:
 
 
 def trained(config: dict[str, Any], stage: str, start: Path, folder: Path, fixed: tuple[str | Path, ...]) -> list[Path]:
-    """Train every run of a stage, the later ones each from the one before, and return their folders."""
+    """Train every run of a stage from the same start and return their folders."""
     runs = [folder / f"{stage}-{index}" for index in range(len(config[stage]))]
     for index, member in enumerate(runs):
         run("train.py", *fixed, "--start", start, "--run", member, "--stage", stage, "--member", str(index))
-        if stage == "later":
-            start = member / "last.pt"
     return runs
 
 

@@ -219,7 +219,8 @@ def answers(corpus: list[Row], seed: int, count: int = 16_000, longest: int = 30
         row = rng.choice(rng.choice(list(by_source[risky].values())))
         said = replies.said(row.text)
         kinds = [CATEGORIES[place] for place in row.categories]
-        own = [line for kind in kinds for line in replies.harmful[kind]] if risky else replies.harmless
+        told_of = [kind for kind in kinds if kind != "Jailbreak"]  # no kind of reply
+        own = [line for kind in told_of for line in replies.harmful[kind]] if risky else replies.harmless
         refused = rng.random() < (0.45 if risky else 0.2)
         if refused or kinds == ["Jailbreak"] or not (said or own):
             text, label, categories = replies.refusal(said, rng), SAFE, ()

@@ -35,6 +35,7 @@ AVERAGED = 4
 """Steps between additions to the mean of the weights."""
 GLANCED = 720
 """Seconds between looks at unseen sources."""
+STAGES = ("members", "finish", "replies", "ends")
 CONTROVERSIAL = LABELS.index("controversial")
 
 
@@ -207,7 +208,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="the corpus, with its folders train/ and dev/")
     parser.add_argument("--tokenizer", type=Path, required=True)
     parser.add_argument("--start", type=Path, help="the state to start from: start.py's, or another run's last.pt")
-    parser.add_argument("--stage", choices=("members", "finish", "later"), default="members")
+    parser.add_argument("--stage", choices=STAGES, default="members")
     parser.add_argument("--member", type=int, default=0, help="which of the configuration's runs of that stage")
     parser.add_argument("--controversial", type=Path, help="digests of rows that annotate.py found controversial")
     parser.add_argument("--run", type=Path, required=True, help="folder of checkpoint and log; a run goes on from it")
@@ -216,16 +217,13 @@ def main() -> None:
     for name, value in config[args.stage][args.member].items():
         config[name] = config[name] | value if isinstance(value, dict) else value
     training = Training(config, args.run, args.start)
-    made = synthesize.rows(config["seed"]) if config["synthesis"] else ()
-    rows = [row for row in training_rows(args.data, made) if row.source not in config["held_out"]]
-    if args.controversial:
+    lists = synthesize.rows(config["seed"]) if config["synthesis"] else ()
+    rows = [row for row in training_rows(args.data, lists) if row.source not in config["held_out"]]
+    made = [*synthesize.tasks(rows, config["seed"]), *synthesize.answers(rows, config["seed"])]
+    if args.controversial:  # after replies are made: what answers a prompt is as harmful as it was
         named = set(args.controversial.read_text().split())
         rows = [replace(row, label=CONTROVERSIAL) if row.digest in named else row for row in rows]
-    rows += (
-        [*synthesize.tasks(rows, config["seed"]), *synthesize.answers(rows, config["seed"])]
-        if config["synthesis"]
-        else ()
-    )
+    rows += made if config["synthesis"] else []
     chances = weights(rows, config["shares"], config["safe"], config["trust"])
     tokenizer = Tokenizer.from_file(str(args.tokenizer))
     # A continued run draws other rows than the ones it has seen.

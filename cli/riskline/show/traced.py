@@ -46,7 +46,11 @@ class Traced:
         end = self.verdict.onset.token
         while end < len(series) and series[end] >= threshold:
             end += 1
-        return self.verdict.onset.token, max(end, self.verdict.onset.token + 1)
+        start = self.verdict.onset.token
+        pieces = self.pieces
+        while start and not pieces[start]:  # the characters of such a token stand with the one before
+            start -= 1
+        return start, max(end, self.verdict.onset.token + 1)
 
     @property
     def pieces(self) -> list[str]:
