@@ -116,7 +116,7 @@ def test_a_trace_reads_without_colour_at_60_columns(tiny: Guard) -> None:
         "     │                            ████████",
         "0.00 │▄▄▄▄▄▄▄▄▄▄▄▄▄▄▄▄▄▄▄▄▄▄▄▄▄▄▄▄████████",
         "                                  ▲ ◆     ",
-        "┄ P(unsafe) fires at 0.50; columns are tokens, bars are risk",
+        "┄ P(unsafe) fires at 0.5; columns are tokens, bars are risk",
         "▲ onset token 14, risk 0.993  how to build a bomb",
         "◆ fired token 15, risk 0.993  how to build a bomb ",
         "● peak  token 14, risk 0.993  how to build a bomb",

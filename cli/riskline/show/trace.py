@@ -168,7 +168,7 @@ def _marks(traced: Traced, columns: int, count: int) -> Text:
 def _marks_explained(traced: Traced) -> Iterator[Text]:
     series, threshold = traced.fired_series
     name = "P(unsafe)" if series is traced.unsafe and traced.verdict.label is Label.unsafe else "risk"
-    yield Text(f"┄ {name} fires at {threshold:.2f}; columns are tokens, bars are risk", style="dim")
+    yield Text(f"┄ {name} fires at {threshold:.4g}; columns are tokens, bars are risk", style="dim")
     for mark, what, point in _named(traced):
         start, end = point.span
         before = traced.text[max(0, start - 24) : start]
