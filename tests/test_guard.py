@@ -66,7 +66,7 @@ def test_batched_equals_alone(mini: Guard, texts: list[str]) -> None:
 def test_a_prefix_scores_as_the_text_cut_there(mini: Guard, text: str, data: st.DataObject) -> None:
     whole = score(mini, text)[0]
     ends = whole.offsets[:, 1].tolist()
-    cut = text[: ends[data.draw(st.integers(0, len(ends) - 1))]]
+    cut = text[: ends[data.draw(st.integers(0, len(ends) - 1))]].rstrip()  # the end stands in place of white space
     ids, cut_ids = (mini.tokenizer.words(t)[0] for t in (text, cut))
     if not cut.strip() or not np.array_equal(ids[: len(cut_ids)], cut_ids):
         return  # the cut ends in another token than the text has there; there is no such prefix
@@ -120,7 +120,7 @@ def test_a_guard_with_an_end_has_one_token_more_and_it_shares_the_last_character
     trajectory = judged.trajectory
     assert trajectory is not None
 
-    assert judged.tokens == len(trajectory.risk) == len(mini.tokenizer.words(text)[0]) + 1
+    assert judged.tokens == len(trajectory.risk) == len(mini.tokenizer.words(text.rstrip())[0]) + 1
     last, end = trajectory.offsets[-2], trajectory.offsets[-1]
     assert end == (max(last[1] - 1, last[0]), last[1])
     # `hold` with n = 2 is the lower of two neighbours, the last word and the end among them.
@@ -145,6 +145,19 @@ def test_what_the_last_word_alone_says_is_enough(tiny: Guard, tmp_path: Path) ->
     live = ending.stream(policy=pairs)
     assert live.feed("how to make a bomb").label is Label.safe  # the text may go on
     assert live.finish() == verdict(ending, Record.of("how to make a bomb"), pairs)
+
+
+@pytest.mark.parametrize("blank", ["\n", "\r\n", "\n\n", " \t \n", "\r\n\r\n"])
+def test_how_a_line_ends_says_nothing(mini: Guard, blank: str) -> None:
+    text = "how to build a bomb"
+    once, ended = (verdict(mini, Record.of(said)) for said in (text, text + blank))
+    live = mini.stream()
+    for character in text + blank:
+        live.feed(character)
+
+    assert ended.risk == once.risk
+    assert ended.trajectory == once.trajectory
+    assert abs(live.finish().risk - once.risk) <= LAW
 
 
 def test_an_end_that_is_no_token_is_refused_at_load(tiny: Guard, tmp_path: Path) -> None:

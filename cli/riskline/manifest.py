@@ -67,10 +67,10 @@ class Outputs:
 class Template:
     """How turns become a row.
 
-    `tags`: each turn is the special token of its role and its text; where there is an `end`, those words follow the
-    judged text, and their first token is the trajectory's last, so that a rule over adjacent tokens can tell what the
-    last word alone says. `jinja`: a chat template in `file` gets
-    `messages` and `arguments`; `strip` where the guard's own template trims texts; `pair` where one message holds the
+    `tags`: each turn is the special token of its role and its text; where there is an `end`, those words take the
+    place of white space after the judged text, and their first token is the trajectory's last, so that a rule over
+    adjacent tokens can tell what the last word alone says. `jinja`: a chat template in `file` gets `messages` and
+    `arguments`; `strip` where the guard's own template trims texts; `pair` where one message holds the
     prompt and the response; `taxonomy` where it lists categories, by their codes; `guideline` where a user may say what
     to judge by, the dotted name of an argument; in a table it stands there alone. From the `checkpoint` comes a
     template that is not known before. `messages` are (role, content) where the guard's caller composes what the

@@ -36,15 +36,15 @@ def render(manifest: Manifest, turns: Sequence[Turn]) -> list[list[Piece]]:
 
 
 def _tags(manifest: Manifest, turns: Sequence[Turn]) -> list[list[Piece]]:
-    """Each turn is its role's special token and its text; the judged one may have an end."""
-    last = len(turns) - 1
-    pieces = [
-        [Piece(_tag(manifest.template, turn), ours=True), Piece(turn.text, ours=False, judged=index == last)]
-        for index, turn in enumerate(turns)
-    ]
-    if manifest.template.end:
-        pieces[-1].append(Piece(manifest.template.end, ours=False))
-    return pieces
+    """Each turn is its role's special token and its text; the judged one may have an end, in place of white space."""
+    *context, judged = turns
+    pieces = [[Piece(_tag(manifest.template, turn), ours=True), Piece(turn.text, ours=False)] for turn in context]
+    tag, end = _tag(manifest.template, judged), manifest.template.end
+    # How a line ends (LF, CRLF, blank lines) says nothing of the text, and must not stand between its last word and
+    # the end.
+    text = judged.text.rstrip() if end else judged.text
+    last = [Piece(tag, ours=True), Piece(text, ours=False, judged=True)]
+    return [*pieces, [*last, Piece(end, ours=False)] if end else last]
 
 
 def _tag(template: Template, turn: Turn) -> str:

@@ -57,8 +57,9 @@ class Reference:
         """Return a conversation's ids and how many of the last are judged."""
         ids: list[int] = []
         judged = 0
-        for role, text in turns:
-            words = self.words.encode(text, add_special_tokens=False).ids
+        for place, (role, text) in enumerate(turns, 1):
+            said = text.rstrip() if place == len(turns) else text
+            words = self.words.encode(said, add_special_tokens=False).ids
             ids += [self.tags.token_to_id(f"<|{role}|>"), *words]
             judged = len(words)
         end = self.words.encode(END, add_special_tokens=False).ids

@@ -34,7 +34,7 @@ from riskline.trajectory import level
 SAFE, UNSAFE, CONTROVERSIAL = (LABELS.index(name) for name in ("safe", "unsafe", "controversial"))
 RULE = Rule("hold", 2)
 ALLOWED = {"unsafe": 0.03, "controversial": 0.08}
-"""The share of safe in-distribution prompts and responses that the default thresholds may flag, mean over sources."""
+"""The share of safe in-distribution prompts, and of responses, that may be flagged by default: a mean of sources."""
 MOST = 1_000
 """Rows of a source, role, language and label that are judged for the figures."""
 HELD_OUT = 3_000
@@ -111,18 +111,21 @@ def _entropy(logits: NDArray[np.float64], gold: NDArray[np.int64], share: NDArra
 def thresholds(rows: list[Scored]) -> dict[str, float]:
     """Return the smallest thresholds of at least 0.5 that flag no more than the allowed share of safe chat rows.
 
-    Chat rows are prompts and responses of sources that were trained on; the share is the mean over their sources, so
-    that no large source decides alone.
+    Chat rows are prompts and responses of sources that were trained on, and of neither may more be flagged; the share
+    is the mean over their sources, so that no large source decides alone.
     """
-    safe: dict[str, list[Scored]] = defaultdict(list)
+    safe: dict[str, dict[str, list[Scored]]] = {"prompt": defaultdict(list), "response": defaultdict(list)}
     for row in rows:
-        if row.gold == SAFE and row.kind != "comment":
-            safe[row.source].append(row)
-    groups = [group for group in safe.values() if len(group) >= 20]
+        if row.gold == SAFE and row.kind in safe:
+            safe[row.kind][row.source].append(row)
+    roles = [[group for group in sources.values() if len(group) >= 20] for sources in safe.values()]
     found = {}
     for name, attribute in (("unsafe", "unsafe"), ("controversial", "risk")):
         steps = np.arange(0.5, 0.996, 0.005)
-        shares = [np.mean([np.mean([getattr(r, attribute) >= step for r in g]) for g in groups]) for step in steps]
+        shares = [
+            max(np.mean([np.mean([getattr(r, attribute) >= step for r in g]) for g in groups]) for groups in roles)
+            for step in steps
+        ]
         allowed = np.flatnonzero(np.array(shares) <= ALLOWED[name])
         if not len(allowed):
             raise SystemExit(f"no threshold below {steps[-1]} keeps the {name} share at {ALLOWED[name]}")

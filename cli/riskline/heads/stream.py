@@ -52,7 +52,7 @@ def stream(task: Task) -> HeadRun:
 
 
 def ended(encoded: Encoded, logits: Logits, closing: Logits) -> tuple[Encoded, Logits, Logits]:
-    """Return a text and its logits with the first token after it as its last; it shares the text's last character."""
+    """Return a text and its logits with the first token after it as its last; it shares the character before it."""
     last = encoded.offsets[-1:].copy()
     last[:, 0] = np.maximum(last[:, 1] - 1, last[:, 0])
     joined = {name: np.concatenate((values, closing[name][:1])) for name, values in logits.items()}
