@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -56,6 +58,29 @@ class _Pipe(io.TextIOWrapper):
 
 
 Cli = Callable[..., Answer]
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """A copy of the tiny bundle, to be changed."""
+    return Path(shutil.copytree(BUNDLES / "tiny", tmp_path / "tiny"))
+
+
+def edit(folder: Path, old: str, new: str) -> Path:
+    """Replace what a bundle's manifest says in one place."""
+    path = folder / "guard.toml"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    return folder
+
+
+def rewrite(folder: Path, name: str, data: bytes) -> Path:
+    """Write a file of a bundle anew, and its size and hash into the manifest."""
+    before = (folder / name).read_bytes()
+    (folder / name).write_bytes(data)
+    edit(folder, f"size = {len(before)}", f"size = {len(data)}")
+    return edit(folder, hashlib.sha256(before).hexdigest(), hashlib.sha256(data).hexdigest())
 
 
 @pytest.fixture(autouse=True)

@@ -1,29 +1,14 @@
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
+from conftest import BUNDLES, edit, rewrite
 
 from riskline.catalog import check_files, find, guards
 from riskline.errors import GuardError, IntegrityError
 from riskline.guard import load
 from riskline.manifest import Manifest, read_manifest
-
-TINY = Path(__file__).parent / "bundles" / "tiny"
-
-
-@pytest.fixture
-def copy(tmp_path: Path) -> Path:
-    return Path(shutil.copytree(TINY, tmp_path / "tiny"))
-
-
-def edit(folder: Path, old: str, new: str) -> Path:
-    path = folder / "guard.toml"
-    text = path.read_text()
-    assert old in text
-    path.write_text(text.replace(old, new, 1))
-    return folder
 
 
 @pytest.mark.parametrize(
@@ -86,7 +71,7 @@ def test_a_file_that_differs_is_refused(copy: Path, spoil, message: str) -> None
 
 def test_the_first_hit_on_the_search_path_wins(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     edit(copy, 'title = "Tiny sums, for tests"', 'title = "Mine"')
-    monkeypatch.setenv("RISKLINE_MODELS", f"{copy.parent}:{TINY.parent}")
+    monkeypatch.setenv("RISKLINE_MODELS", f"{copy.parent}:{BUNDLES}")
 
     assert find("tiny").manifest.title == "Mine"
 
@@ -103,23 +88,16 @@ def test_a_broken_manifest_is_listed_as_its_error(copy: Path, monkeypatch: pytes
 
 def outside(folder: Path, location: str) -> Path:
     """Move the graph's weights to a file of its own at `location`, its hash in the manifest, the weights' not."""
-    import hashlib
-
     import onnx
     from onnx.external_data_helper import set_external_data
 
-    graph = folder / "model.onnx"
-    before = graph.read_bytes()
-    model = onnx.load_from_string(before)
+    model = onnx.load_from_string((folder / "model.onnx").read_bytes())
     tensor = max(model.graph.initializer, key=lambda one: len(one.raw_data))
     (folder / location).write_bytes(tensor.raw_data)
     set_external_data(tensor, location, length=len(tensor.raw_data))
     tensor.ClearField("raw_data")
     tensor.data_location = onnx.TensorProto.EXTERNAL
-    graph.write_bytes(model.SerializeToString())
-    after = graph.read_bytes()
-    edit(folder, f"size = {len(before)}", f"size = {len(after)}")
-    return edit(folder, hashlib.sha256(before).hexdigest(), hashlib.sha256(after).hexdigest())
+    return rewrite(folder, "model.onnx", model.SerializeToString())
 
 
 def test_weights_that_the_manifest_does_not_list_are_refused(copy: Path) -> None:

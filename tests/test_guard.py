@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import shutil
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -11,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import orjson
 import pytest
+from conftest import edit, rewrite
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -127,13 +126,8 @@ def test_a_guard_with_an_end_has_one_token_more_and_it_shares_the_last_character
     assert judged.risk == max(map(min, pairwise(trajectory.risk)))
 
 
-def test_what_the_last_word_alone_says_is_enough(tiny: Guard, tmp_path: Path) -> None:
-    folder = tmp_path / "tiny"
-    shutil.copytree(tiny.manifest.folder, folder)
-    manifest = folder / "guard.toml"
-    ends = 'kind = "tags"\nend = "!"'
-    manifest.write_text(manifest.read_text().replace('kind = "tags"', ends, 1))
-    ending = load(str(folder), provider="cpu")
+def test_what_the_last_word_alone_says_is_enough(tiny: Guard, copy: Path) -> None:
+    ending = load(str(edit(copy, 'kind = "tags"', 'kind = "tags"\nend = "!"')), provider="cpu")
     pairs = Policy(rule=Rule("hold", 2))
 
     said, ended = (verdict(guard, Record.of("how to make a bomb"), pairs) for guard in (tiny, ending))
@@ -160,20 +154,14 @@ def test_how_a_line_ends_says_nothing(mini: Guard, blank: str) -> None:
     assert abs(live.finish().risk - once.risk) <= LAW
 
 
-def test_an_end_that_is_no_token_is_refused_at_load(tiny: Guard, tmp_path: Path) -> None:
-    folder = tmp_path / "tiny"
-    shutil.copytree(tiny.manifest.folder, folder)
-    manifest, tokenizer = folder / "guard.toml", folder / "tokenizer.json"
-    before = tokenizer.read_bytes()
+def test_an_end_that_is_no_token_is_refused_at_load(copy: Path) -> None:
+    document = orjson.loads((copy / "tokenizer.json").read_bytes())
     stripping = {"type": "Strip", "strip_left": True, "strip_right": True}
-    after = orjson.dumps({**orjson.loads(before), "normalizer": stripping})
-    tokenizer.write_bytes(after)
-    text = manifest.read_text().replace('kind = "tags"', 'kind = "tags"\nend = " "', 1)
-    text = text.replace(hashlib.sha256(before).hexdigest(), hashlib.sha256(after).hexdigest())
-    manifest.write_text(text.replace(f"size = {len(before)}", f"size = {len(after)}"))
+    rewrite(copy, "tokenizer.json", orjson.dumps({**document, "normalizer": stripping}))
+    edit(copy, 'kind = "tags"', 'kind = "tags"\nend = " "')
 
     with pytest.raises(GuardError, match="' ' of `tiny` is no token of its tokenizer"):
-        load(str(folder), provider="cpu")
+        load(str(copy), provider="cpu")
 
 
 @quick

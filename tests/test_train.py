@@ -23,6 +23,7 @@ import bundle  # noqa: E402
 import compare  # noqa: E402
 import compose  # noqa: E402
 import corpus  # noqa: E402
+import glance as glance_of  # noqa: E402
 import graph  # noqa: E402
 import obfuscate  # noqa: E402
 import start  # noqa: E402
@@ -287,9 +288,9 @@ def test_a_replys_prompt_leaves_it_three_quarters_of_the_row(
     assert max(map(len, contexts)) == one.room == 64
     assert all(ids[0] in one.tags.values() for ids in contexts if ids)
     assert all(ids.count(one.tags["prompt"]) == 1 for ids in contexts if len(ids) == one.room)
-    plain = one.plain(row)
-    assert plain.ids[:1] == one.tags["prompt"]
-    assert plain.weights.sum() == len(one._encode(row.text)[0]) + 1  # and the end
+    plain = glance_of.judged(row, one.tokenizer, 256)
+    assert plain.ids[0] == one.tags["prompt"]
+    assert len(plain.ids) - plain.first == len(one._encode(row.text)[0]) + 1  # and the end
 
 
 def test_prompts_that_the_strict_and_the_loose_model_disagree_on_become_controversial(
@@ -306,8 +307,8 @@ def test_prompts_that_the_strict_and_the_loose_model_disagree_on_become_controve
     few = {**config, "annotate": {**config["annotate"], "run": {"positions": 2_000}}}
     real, asked = annotate.levels, []
 
-    def levels(model: Mini, judged: list[corpus.Row], judge: compose.Composer) -> np.ndarray:
-        assert ((found := real(model, judged, judge)) >= 0).all()
+    def levels(model: Mini, judged: list[corpus.Row], tokenizer: Tokenizer, width: int) -> np.ndarray:
+        assert ((found := real(model, judged, tokenizer, width)) >= 0).all()
         assert (found <= 1).all()
         asked.append({row.text for row in judged})
         # Every first model is a strict one, which flags everything; the loose one flags bombs.
@@ -328,13 +329,13 @@ def test_levels_are_the_lower_of_two_neighbours(
     one = composer(data, trained[1], config)
     model = Mini(SMALL).eval()
     row = next(row for row in one.rows if row.role == "response" and row.prompt)
-    example = one.plain(row)
+    asked = glance_of.judged(row, one.tokenizer, 256)
 
-    [found] = annotate.levels(model, [row], one)
+    [found] = annotate.levels(model, [row], one.tokenizer, 256)
 
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
-        logits = model(torch.from_numpy(example.ids)[None])[0].float()
-    risk = 1 - torch.softmax(logits[example.weights > 0, 12:15], -1)[:, 0]
+        logits = model(torch.tensor(asked.ids)[None])[0].float()
+    risk = 1 - torch.softmax(logits[asked.first :, 12:15], -1)[:, 0]
     assert found == pytest.approx(float(torch.minimum(risk[1:], risk[:-1]).max()), abs=0.01)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from riskline.errors import GuardError
-from riskline.heads.stream import ended, names_of, scores
+from riskline.heads.stream import names_of, scores
 from riskline.policy import Judge
 from riskline.records import Encoded, Logits, Role, Scores, Verdict
 from riskline.session import Session, State
@@ -91,7 +91,6 @@ class Stream:
     def _scores(self, offsets: Integers, closing: Logits | None) -> Scores:
         joined: Logits = {name: np.concatenate([part[name] for part in self._parts]) for name in self._names}
         encoded = Encoded(self._start.before, self._ids, self._start.after, offsets, self._start.context_truncated)
-        outputs = self._judge.manifest.roles[self._role]
-        if closing and self._judge.manifest.template.end:
-            encoded, joined, closing = ended(encoded, joined, closing)
-        return scores(outputs, self._role, encoded, joined, self._window + 1, closing or None)
+        manifest = self._judge.manifest
+        outputs, end = manifest.roles[self._role], manifest.template.end
+        return scores(outputs, self._role, encoded, joined, self._window + 1, closing, end)

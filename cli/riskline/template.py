@@ -37,14 +37,16 @@ def render(manifest: Manifest, turns: Sequence[Turn]) -> list[list[Piece]]:
 
 def _tags(manifest: Manifest, turns: Sequence[Turn]) -> list[list[Piece]]:
     """Each turn is its role's special token and its text; the judged one may have an end, in place of white space."""
-    *context, judged = turns
-    pieces = [[Piece(_tag(manifest.template, turn), ours=True), Piece(turn.text, ours=False)] for turn in context]
-    tag, end = _tag(manifest.template, judged), manifest.template.end
-    # How a line ends (LF, CRLF, blank lines) says nothing of the text, and must not stand between its last word and
-    # the end.
-    text = judged.text.rstrip() if end else judged.text
-    last = [Piece(tag, ours=True), Piece(text, ours=False, judged=True)]
-    return [*pieces, [*last, Piece(end, ours=False)] if end else last]
+    tags = [Piece(_tag(manifest.template, turn), ours=True) for turn in turns]
+    texts = [[Piece(turn.text, ours=False)] for turn in turns[:-1]]
+    judged = turns[-1].text
+    if end := manifest.template.end:
+        # How a line ends (LF, CRLF, blank lines) says nothing of the text, and must not stand between its last word
+        # and the end.
+        texts.append([Piece(judged.rstrip(), ours=False, judged=True), Piece(end, ours=False)])
+    else:
+        texts.append([Piece(judged, ours=False, judged=True)])
+    return [[tag, *text] for tag, text in zip(tags, texts, strict=True)]
 
 
 def _tag(template: Template, turn: Turn) -> str:

@@ -21,17 +21,15 @@ from typing import Any
 
 import numpy as np
 import synthesize
-import torch
-from compose import Composer, tensors
-from corpus import LABELS, Row, digest, training_rows, weights
-from glance import Glance
+from corpus import LABELS, Row, digest
+from glance import Glance, held, judged, probabilities
 from model import Mini
 from numpy.typing import NDArray
+from synthesize import CONTROVERSIAL, SAFE
 from tokenizers import Tokenizer
 from train import Training
 
 SIDES = ("strict", "loose")
-SAFE, CONTROVERSIAL = LABELS.index("safe"), LABELS.index("controversial")
 
 
 def half(row: Row) -> int:
@@ -40,12 +38,12 @@ def half(row: Row) -> int:
 
 
 def annotated(rows: list[Row]) -> list[Row]:
-    """Return the rows that are judged: prompts labelled safe or unsafe of sources that have unsafe ones.
+    """Return the rows that are judged: people's prompts labelled safe or unsafe of sources that have unsafe ones.
 
     Comments have labels of several raters already, what nobody doubts (banking queries, news) needs no second look, and
     whether a reply refuses is no matter of opinion: models as small as these disagreed on refusals.
     """
-    mixed = {row.source for row in rows if row.label != SAFE}
+    mixed = {row.source for row in rows if row.label != SAFE and not row.source.startswith("synthesis")}
     return [row for row in rows if row.kind == "prompt" and row.label != CONTROVERSIAL and row.source in mixed]
 
 
@@ -54,31 +52,16 @@ def learned(
 ) -> Mini:
     """Train one model, or read the one that stands in `run`, and return it with its averaged weights."""
     training = Training(config, run, start)
-    chances = weights(rows, config["shares"], config["safe"], config["trust"])
-    composer = Composer(rows, tokenizer, chances, config, config["seed"] + training.step)
-    training.over(composer.batches(config["tokens"]), glance)
+    training.on(rows, tokenizer, glance)
     training.model.load_state_dict(training.mean)
     return training.model
 
 
-def levels(model: Mini, rows: list[Row], composer: Composer) -> NDArray[np.float32]:
+def levels(model: Mini, rows: list[Row], tokenizer: Tokenizer, width: int) -> NDArray[np.float32]:
     """Return for each row the highest risk that two adjacent tokens reach, 1 - P(safe), shape (rows,)."""
-    examples = [composer.plain(row) for row in rows]
-    order = sorted(range(len(rows)), key=lambda index: len(examples[index].ids))
-    found = np.zeros(len(rows), np.float32)
     model.eval()
-    for start in range(0, len(order), 32):
-        chosen = order[start : start + 32]
-        batch = tensors([examples[index] for index in chosen])
-        with torch.inference_mode(), torch.autocast(model.embedding.weight.device.type, torch.bfloat16):
-            logits = model(batch["ids"].to(model.embedding.weight.device)).float().cpu()
-        for place, index in enumerate(chosen):
-            head = 12 if rows[index].role == "response" else 0
-            judged = torch.from_numpy(examples[index].weights > 0)
-            risk = 1 - torch.softmax(logits[place, : len(judged)][judged, head : head + 3], -1)[:, SAFE]
-            pairs = torch.minimum(risk[1:], risk[:-1]) if len(risk) > 1 else risk
-            found[index] = pairs.max() if len(pairs) else 0.0
-    return found
+    found = probabilities(model, [judged(row, tokenizer, width) for row in rows])
+    return np.array([held(1 - tokens[:, SAFE]) for tokens in found], np.float32)
 
 
 def disagreements(
@@ -87,13 +70,12 @@ def disagreements(
     """Yield the rows that the strict and the loose model of the other half label differently."""
     for own in (0, 1):
         taught = [row for row in rows if half(row) == own or row.source.startswith("synthesis")]
-        asked = [row for row in annotated(rows) if half(row) != own and not row.source.startswith("synthesis")]
+        asked = [row for row in annotated(rows) if half(row) != own]
         verdicts = []
         for side in SIDES:
             sided = config | config["annotate"]["run"] | {"safe": config["annotate"][side]}
             model = learned(sided, taught, tokenizer, glance, run / f"{side}-{own}", start)
-            judge = Composer(asked, tokenizer, [1.0], config, 0)
-            verdicts.append(levels(model, asked, judge) >= 0.5)
+            verdicts.append(levels(model, asked, tokenizer, config["width"]) >= 0.5)
         yield from (row for row, strict, loose in zip(asked, *verdicts, strict=True) if strict != loose)
 
 
@@ -108,8 +90,7 @@ def main() -> None:
     args = parser.parse_args()
     config = tomllib.loads(args.config.read_text())
     tokenizer = Tokenizer.from_file(str(args.tokenizer))
-    made = synthesize.rows(config["seed"])
-    rows = [row for row in training_rows(args.data, made) if row.source not in config["held_out"]]
+    rows = synthesize.known(args.data, config)
     glance = Glance(args.data, tokenizer, config["width"])
     found = list(disagreements(rows, config, tokenizer, glance, args.run, args.start))
     (args.run / "controversial.txt").write_text("".join(f"{name}\n" for name in sorted({row.digest for row in found})))

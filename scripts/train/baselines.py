@@ -17,10 +17,11 @@ import tomllib
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import synthesize
-from corpus import LABELS, Row, read_rows, training_rows, weights
+from corpus import LABELS, Row, read_rows, weights
 from evaluate import score
 from numpy.typing import NDArray
 from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
@@ -35,10 +36,10 @@ DRAWN, JUDGED, LONGEST = 80_000, 400, 2_000
 Ranks = NDArray[np.float64]
 
 
-def drawn(data: Path, config: dict[str, object], responses: bool) -> tuple[list[str], list[int]]:  # noqa: FBT001
+def drawn(data: Path, config: dict[str, Any], responses: bool) -> tuple[list[str], list[int]]:  # noqa: FBT001
     """Return texts and labels of one role, drawn as the real model's are."""
-    rows = [row for row in training_rows(data, synthesize.rows(1)) if row.source not in config["held_out"]]  # type: ignore[operator]
-    chances = weights(rows, config["shares"], config["safe"], config["trust"])  # type: ignore[arg-type]
+    rows = synthesize.known(data, config)
+    chances = weights(rows, config["shares"], config["safe"], config["trust"])
     chosen = [row for row in random.Random(0).choices(rows, chances, k=2 * DRAWN) if row.label in (SAFE, UNSAFE)]
     own = [row for row in chosen if (row.role == "response") == responses][:DRAWN]
     return [row.text[:LONGEST] for row in own], [int(row.label == UNSAFE) for row in own]

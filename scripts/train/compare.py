@@ -17,10 +17,8 @@ from typing import Any
 import start
 import synthesize
 import torch
-from compose import Composer
-from corpus import training_rows, weights
 from glance import Glance
-from model import EPSILON, Mini, Shape
+from model import Layer, Mini, Shape
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional
@@ -54,30 +52,18 @@ class WithPairs(Mini):
         self.pairs = nn.Embedding(BUCKETS, shape.hidden)
         nn.init.zeros_(self.pairs.weight)
 
-    def hidden(self, ids: Tensor, dropout: float = 0.0) -> Tensor:
-        x: Tensor = self.embedding(ids) + self.pairs(hashed(ids, 2)) + self.position.weight[: ids.shape[1]]
-        x = self.norm(x)
-        for layer in self.layers:
-            x = layer(x, dropout)
-        return x
+    def embedded(self, ids: Tensor) -> Tensor:
+        return super().embedded(ids) + self.pairs(hashed(ids, 2))
 
 
-class Mixing(nn.Module):
-    """A causal convolution over the last tokens, feature by feature, and a feed-forward, each followed by its norm."""
+class Mixing(Layer):
+    """A layer with a causal convolution over the last tokens, feature by feature, instead of attention."""
 
-    def __init__(self, shape: Shape) -> None:
-        super().__init__()
-        self.mix = nn.Conv1d(shape.hidden, shape.hidden, REACH, groups=shape.hidden)
-        self.norm1 = nn.LayerNorm(shape.hidden, EPSILON)
-        self.up = nn.Linear(shape.hidden, shape.inner)
-        self.down = nn.Linear(shape.inner, shape.hidden)
-        self.norm2 = nn.LayerNorm(shape.hidden, EPSILON)
+    def mixer(self) -> None:
+        self.mix = nn.Conv1d(self.shape.hidden, self.shape.hidden, REACH, groups=self.shape.hidden)
 
-    def forward(self, x: Tensor, dropout: float) -> Tensor:
-        mixed = self.mix(functional.pad(x.transpose(1, 2), (REACH - 1, 0))).transpose(1, 2)
-        x = self.norm1(x + functional.dropout(mixed, dropout, self.training))
-        inner = self.down(functional.gelu(self.up(x)))
-        out: Tensor = self.norm2(x + functional.dropout(inner, dropout, self.training))
+    def mixed(self, x: Tensor) -> Tensor:
+        out: Tensor = self.mix(functional.pad(x.transpose(1, 2), (REACH - 1, 0))).transpose(1, 2)
         return out
 
 
@@ -91,13 +77,10 @@ class Mixer(Mini):
         for table in self.grams:
             nn.init.normal_(table.weight, std=0.02)
 
-    def hidden(self, ids: Tensor, dropout: float = 0.0) -> Tensor:
-        x: Tensor = self.embedding(ids)
+    def embedded(self, ids: Tensor) -> Tensor:
+        x: Tensor = self.embedding(ids)  # without positions: a convolution knows the order
         for size, table in enumerate(self.grams, 2):
             x = x + table(hashed(ids, size))
-        x = self.norm(x)
-        for layer in self.layers:
-            x = layer(x, dropout)
         return x
 
 
@@ -158,19 +141,16 @@ def learned(name: str, data: Path, run: Path, positions: int) -> dict[str, dict[
     training = Training(config, folder, None, config.get("model", Mini))
     if first and not training.step:
         training.model.load_state_dict(first, strict=False)
-    rows = training_rows(data, synthesize.rows(config["seed"]) if config["synthesis"] else ())
-    rows = [row for row in rows if row.source not in config["held_out"]]
-    if config["synthesis"]:
-        rows += [*synthesize.tasks(rows, config["seed"]), *synthesize.answers(rows, config["seed"])]
-    chances = weights(rows, config["shares"], config["safe"], config["trust"])
+    rows = synthesize.known(data, config)
     glance = Glance(data, tokenizer, config["width"], rows=ROWS)
-    training.over(Composer(rows, tokenizer, chances, config, 1 + training.step).batches(config["tokens"]), glance)
-    spent = {"minutes": round(training.spent / 60, 1)}
-    last = (
-        {"its last weights, not their mean": spent | figures(glance.look(training.model))} if not VARIANTS[name] else {}
-    )
+    training.on([*rows, *synthesize.made(rows, config)], tokenizer, glance)
+
+    def looked() -> dict[str, float]:
+        return {"minutes": round(training.spent / 60, 1)} | figures(glance.look(training.model))
+
+    last = {} if VARIANTS[name] else {"its last weights, not their mean": looked()}
     training.model.load_state_dict(training.mean)
-    return {name: spent | figures(glance.look(training.model)), **last}
+    return {name: looked(), **last}
 
 
 def main() -> None:

@@ -68,8 +68,7 @@ class Composer:
         """Return an example, or None where the row left nothing to learn."""
         row = self.draw()
         before = self._context(row)
-        room = self.config["width"] - len(before)
-        room -= len(self.end)
+        room = self.config["width"] - len(before) - len(self.end)
         part = self._judged(row, room)
         if not len(part.ids) or room < 8:
             return None
@@ -87,17 +86,6 @@ class Composer:
             np.concatenate((pad.astype(np.float32), part.weights)),
             kinds,
             row.role == "response",
-        )
-
-    def plain(self, row: Row) -> Example:
-        """Return a row as it is judged: its prompt before it if it is a reply, nothing hidden, joined or drawn."""
-        asked = row.prompt if row.role == "response" and row.prompt else ""
-        before = [self.tags["prompt"], *self._encode(asked)[0][1 - self.room :]] if asked else []
-        ids = np.array([*before, self.tags[row.role], *self._encode(row.text)[0]], np.int64)
-        ids = np.concatenate((ids[: self.config["width"] - len(self.end)], self.end))
-        judged = (np.arange(len(ids)) > len(before)).astype(np.float32)
-        return Example(
-            ids, np.full(len(ids), row.label), judged, np.zeros(len(CATEGORIES), np.float32), row.role == "response"
         )
 
     def _ended(self, part: Part) -> Part:

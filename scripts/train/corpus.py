@@ -135,11 +135,10 @@ def weights(rows: list[Row], shares: dict[str, float], safe: dict[str, float], t
     for (kind, label, source, lang), value in mass.items():
         if not source.startswith("synthesis"):
             natural[kind == "response", lang, label == 0] += value
-    for place in mass:
-        kind, label, source, lang = place
-        safe_one, risky = (natural[kind == "response", lang, harmless] for harmless in (True, False))
-        if label == 0 and not source.startswith("synthesis") and safe_one < risky:
-            mass[place] *= risky / safe_one
+    for kind, label, source, lang in mass:
+        harmless, risky = (natural[kind == "response", lang, is_safe] for is_safe in (True, False))
+        if label == 0 and not source.startswith("synthesis") and harmless < risky:
+            mass[kind, label, source, lang] *= risky / harmless
     mass = _shared(mass, shares, safe)
     return [mass[place] / counts[place] for row in rows for place in [(row.kind, row.label, row.source, row.lang)]]
 

@@ -108,6 +108,11 @@ def _entropy(logits: NDArray[np.float64], gold: NDArray[np.int64], share: NDArra
     return float(((total - logits[np.arange(len(gold)), gold]) * share).sum() / share.sum())
 
 
+def _flagged(sources: list[NDArray[np.float64]], threshold: float) -> float:
+    """The share of levels at or above a threshold, as the mean over sources."""
+    return float(np.mean([np.mean(levels >= threshold) for levels in sources]))
+
+
 def thresholds(rows: list[Scored]) -> dict[str, float]:
     """Return the smallest thresholds of at least 0.5 that flag no more than the allowed share of safe chat rows.
 
@@ -122,10 +127,8 @@ def thresholds(rows: list[Scored]) -> dict[str, float]:
     found = {}
     for name, attribute in (("unsafe", "unsafe"), ("controversial", "risk")):
         steps = np.arange(0.5, 0.996, 0.005)
-        shares = [
-            max(np.mean([np.mean([getattr(r, attribute) >= step for r in g]) for g in groups]) for groups in roles)
-            for step in steps
-        ]
+        levels = [[np.array([getattr(row, attribute) for row in group]) for group in groups] for groups in roles]
+        shares = [max(_flagged(groups, step) for groups in levels) for step in steps]
         allowed = np.flatnonzero(np.array(shares) <= ALLOWED[name])
         if not len(allowed):
             raise SystemExit(f"no threshold below {steps[-1]} keeps the {name} share at {ALLOWED[name]}")

@@ -38,20 +38,28 @@ class Layer(nn.Module):
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         self.shape = shape
-        self.qkv = nn.Linear(shape.hidden, 3 * shape.hidden)
-        self.out = nn.Linear(shape.hidden, shape.hidden)
+        self.mixer()
         self.norm1 = nn.LayerNorm(shape.hidden, EPSILON)
         self.up = nn.Linear(shape.hidden, shape.inner)
         self.down = nn.Linear(shape.inner, shape.hidden)
         self.norm2 = nn.LayerNorm(shape.hidden, EPSILON)
 
-    def forward(self, x: Tensor, dropout: float) -> Tensor:
+    def mixer(self) -> None:
+        """Make what `mixed` needs."""
+        self.qkv = nn.Linear(self.shape.hidden, 3 * self.shape.hidden)
+        self.out = nn.Linear(self.shape.hidden, self.shape.hidden)
+
+    def mixed(self, x: Tensor) -> Tensor:
+        """Return what every token takes from those up to it, (batch, width, hidden)."""
         batch, width, hidden = x.shape
         qkv = self.qkv(x).view(batch, width, 3, self.shape.heads, self.shape.head_dim)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
         mixed = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
-        mixed = self.out(mixed.transpose(1, 2).reshape(batch, width, hidden))
-        x = self.norm1(x + functional.dropout(mixed, dropout, self.training))
+        out: Tensor = self.out(mixed.transpose(1, 2).reshape(batch, width, hidden))
+        return out
+
+    def forward(self, x: Tensor, dropout: float) -> Tensor:
+        x = self.norm1(x + functional.dropout(self.mixed(x), dropout, self.training))
         inner = self.down(functional.gelu(self.up(x)))
         return self.norm2(x + functional.dropout(inner, dropout, self.training))
 
@@ -72,9 +80,14 @@ class Mini(nn.Module):
                 nn.init.normal_(module.weight, std=0.02)
         nn.init.zeros_(self.head.bias)
 
+    def embedded(self, ids: Tensor) -> Tensor:
+        """Return what the first layer's norm reads, (batch, width, hidden)."""
+        out: Tensor = self.embedding(ids) + self.position.weight[: ids.shape[1]]
+        return out
+
     def hidden(self, ids: Tensor, dropout: float = 0.0) -> Tensor:
         """Return the last layer's states, (batch, width, hidden)."""
-        x: Tensor = self.norm(self.embedding(ids) + self.position.weight[: ids.shape[1]])
+        x: Tensor = self.norm(self.embedded(ids))
         for layer in self.layers:
             x = layer(x, dropout)
         return x

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from corpus import CATEGORIES, LABELS, Row
+from corpus import CATEGORIES, LABELS, Row, training_rows
 
 FOLDER = Path(__file__).parent / "synthesis"
 SAFE, UNSAFE, CONTROVERSIAL = (LABELS.index(label) for label in ("safe", "unsafe", "controversial"))
@@ -97,10 +97,28 @@ def languages() -> list[Language]:
     return [english, *(Language(path, english) for path in others)]
 
 
+def known(data: Path, config: dict[str, Any]) -> list[Row]:
+    """Return the rows to learn from, of the corpus and of the word lists, without the sources that are held out."""
+    lists = rows(config["seed"]) if config["synthesis"] else ()
+    return [row for row in training_rows(data, lists) if row.source not in config["held_out"]]
+
+
+def made(corpus: list[Row], config: dict[str, Any]) -> list[Row]:
+    """Return what is made of rows to learn from: tasks on harmless texts, and replies to prompts."""
+    if not config["synthesis"]:
+        return []
+    return [*tasks(corpus, config["seed"]), *answers(corpus, config["seed"])]
+
+
+def _wrappers() -> dict[str, list[str]]:
+    """The frames around whole requests, by kind."""
+    return tomllib.loads((FOLDER / "wrappers.toml").read_text(encoding="utf-8"))
+
+
 def rows(seed: int, english: int = 36_000, other: int = 6_000) -> Iterator[Row]:
     """Yield the synthetic rows: prompts and replies of every language, harmless code and documentation."""
     rng = random.Random(seed)
-    wrappers: dict[str, list[str]] = tomllib.loads((FOLDER / "wrappers.toml").read_text(encoding="utf-8"))
+    wrappers = _wrappers()
     seen: set[tuple[str | None, str]] = set()
     for language in languages():
         for index in range(english if language.name == "en" else other):
@@ -209,7 +227,7 @@ def answers(corpus: list[Row], seed: int, count: int = 16_000, longest: int = 30
     """
     rng = random.Random(seed)
     replies = Replies()
-    wrappers: dict[str, list[str]] = tomllib.loads((FOLDER / "wrappers.toml").read_text(encoding="utf-8"))
+    wrappers = _wrappers()
     asks = [row for row in corpus if row.kind == "prompt" and row.lang == "en" and len(row.text) <= longest]
     by_source: dict[bool, dict[str, list[Row]]] = {False: defaultdict(list), True: defaultdict(list)}
     for row in asks:
@@ -218,37 +236,27 @@ def answers(corpus: list[Row], seed: int, count: int = 16_000, longest: int = 30
         risky = index % 5 > 1  # of five questions three are harmful, and half of those are answered
         row = rng.choice(rng.choice(list(by_source[risky].values())))
         said = replies.said(row.text)
-        kinds = [CATEGORIES[place] for place in row.categories]
-        told_of = [kind for kind in kinds if kind != "Jailbreak"]  # no kind of reply
-        own = [line for kind in told_of for line in replies.harmful[kind]] if risky else replies.harmless
+        kinds = [CATEGORIES[place] for place in row.categories if place != JAILBREAK]  # that is no kind of reply
+        own = [line for kind in kinds for line in replies.harmful[kind]] if risky else replies.harmless
         refused = rng.random() < (0.45 if risky else 0.2)
-        if refused or kinds == ["Jailbreak"] or not (said or own):
+        if refused or row.categories == (JAILBREAK,) or not (said or own):
             text, label, categories = replies.refusal(said, rng), SAFE, ()
         else:
             told = own if rng.random() < 0.7 or not said else []
             text, label, categories = replies.reply(said, told, rng), row.label, row.categories
             if risky and rng.random() < 0.1:
                 text = f"{replies.refusal(said, rng)}\n\n{text}"
-        asked = (
-            rng.choice(wrappers["jailbreak" if rng.random() < 0.6 else "neutral"]) if rng.random() < 0.3 else "{text}"
-        )
-        yield Row(
-            "synthesis_answers",
-            "en",
-            "response",
-            "response",
-            asked.replace("{text}", row.text),
-            text,
-            label,
-            categories,
-            (),
-        )
+        frame = "{text}"
+        if rng.random() < 0.3:
+            frame = rng.choice(wrappers["jailbreak" if rng.random() < 0.6 else "neutral"])
+        asked = frame.replace("{text}", row.text)
+        yield Row("synthesis_answers", "en", "response", "response", asked, text, label, categories, ())
 
 
 def tasks(corpus: list[Row], seed: int, count: int = 8_000) -> Iterator[Row]:
     """Yield instructions to work on harmless sentences and paragraphs of the corpus; half of them English."""
     rng = random.Random(seed)
-    asks: list[str] = tomllib.loads((FOLDER / "wrappers.toml").read_text(encoding="utf-8"))["tasks"]
+    asks = _wrappers()["tasks"]
     plain = [row for row in corpus if row.source in {"sib200", "tatoeba", "xquad"} and row.kind == "comment"]
     english = [row for row in plain if row.lang == "en"]
     for index in range(count):
@@ -287,9 +295,9 @@ def main() -> None:
     for language in languages():
         for problem in problems(language):
             print(f"{language.name}: {problem}")
-    made = list(rows(0))
-    print(f"{len(made)} rows")
-    for row in random.Random(0).sample(made, args.rows):
+    every = list(rows(0))
+    print(f"{len(every)} rows")
+    for row in random.Random(0).sample(every, args.rows):
         print(f"{LABELS[row.label]:13} {row.lang} {row.role:8} {(row.prompt or '')[:60]!r} {row.text[:160]!r}")
 
 

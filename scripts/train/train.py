@@ -20,9 +20,10 @@ import numpy as np
 import synthesize
 import torch
 from compose import Composer, Example, tensors
-from corpus import LABELS, training_rows, weights
+from corpus import Row, weights
 from glance import Glance
 from model import Mini, Shape
+from pipeline import STAGES
 from tokenizers import Tokenizer
 from torch import Tensor
 from torch.nn import functional
@@ -35,8 +36,6 @@ AVERAGED = 4
 """Steps between additions to the mean of the weights."""
 GLANCED = 720
 """Seconds between looks at unseen sources."""
-STAGES = ("members", "finish", "replies", "ends")
-CONTROVERSIAL = LABELS.index("controversial")
 
 
 def loss_of(logits: Tensor, batch: dict[str, Tensor], highest: float) -> tuple[Tensor, Tensor]:
@@ -160,6 +159,13 @@ class Training:
         now = self.model.state_dict()
         torch._foreach_lerp_([self.mean[name] for name in names], [now[name] for name in names], 1 - kept)
 
+    def on(self, rows: list[Row], tokenizer: Tokenizer, glance: Glance) -> None:
+        """Learn from rows, drawn by the configuration's shares; a continued run draws others than it has seen."""
+        config = self.config
+        chances = weights(rows, config["shares"], config["safe"], config["trust"])
+        composer = Composer(rows, tokenizer, chances, config, config["seed"] + self.step)
+        self.over(composer.batches(config["tokens"]), glance)
+
     def over(self, batches: Iterator[list[Example]], glance: Glance) -> None:
         """Learn until the configured minutes of training are spent; minutes of earlier starts count."""
         self.model.train()
@@ -217,19 +223,14 @@ def main() -> None:
     for name, value in config[args.stage][args.member].items():
         config[name] = config[name] | value if isinstance(value, dict) else value
     training = Training(config, args.run, args.start)
-    lists = synthesize.rows(config["seed"]) if config["synthesis"] else ()
-    rows = [row for row in training_rows(args.data, lists) if row.source not in config["held_out"]]
-    made = [*synthesize.tasks(rows, config["seed"]), *synthesize.answers(rows, config["seed"])]
+    rows = synthesize.known(args.data, config)
+    made = synthesize.made(rows, config)
     if args.controversial:  # after replies are made: what answers a prompt is as harmful as it was
         named = set(args.controversial.read_text().split())
-        rows = [replace(row, label=CONTROVERSIAL) if row.digest in named else row for row in rows]
-    rows += made if config["synthesis"] else []
-    chances = weights(rows, config["shares"], config["safe"], config["trust"])
+        rows = [replace(row, label=synthesize.CONTROVERSIAL) if row.digest in named else row for row in rows]
     tokenizer = Tokenizer.from_file(str(args.tokenizer))
-    # A continued run draws other rows than the ones it has seen.
-    composer = Composer(rows, tokenizer, chances, config, config["seed"] + training.step)
     signal.signal(signal.SIGTERM, training.stop)
-    training.over(composer.batches(config["tokens"]), Glance(args.data, tokenizer, config["width"]))
+    training.on([*rows, *made], tokenizer, Glance(args.data, tokenizer, config["width"]))
 
 
 if __name__ == "__main__":

@@ -44,19 +44,10 @@ def stream(task: Task) -> HeadRun:
         logits = yield Request(row(encoded, start, end), names)
         first, last = len(encoded.before) + own - start, len(encoded.before) + end - start
         parts.append({name: values[first:last] for name, values in logits.items()})
-        closing = {name: values[last:] for name, values in logits.items()} if len(encoded.after) else {}
+        closing = {name: values[last:] for name, values in logits.items()}
     joined = parts[0] if len(parts) == 1 else {name: np.concatenate([part[name] for part in parts]) for name in names}
-    if task.manifest.template.end:
-        encoded, joined, closing = ended(encoded, joined, closing)
-    return scores(outputs, task.role, encoded, joined, len(parts), closing or None)
-
-
-def ended(encoded: Encoded, logits: Logits, closing: Logits) -> tuple[Encoded, Logits, Logits]:
-    """Return a text and its logits with the first token after it as its last; it shares the character before it."""
-    last = encoded.offsets[-1:].copy()
-    last[:, 0] = np.maximum(last[:, 1] - 1, last[:, 0])
-    joined = {name: np.concatenate((values, closing[name][:1])) for name, values in logits.items()}
-    return replace(encoded, offsets=np.concatenate((encoded.offsets, last))), joined, {}
+    after = closing if len(encoded.after) else None
+    return scores(outputs, task.role, encoded, joined, len(parts), after, end=task.manifest.template.end)
 
 
 def _once(task: Task) -> HeadRun:
@@ -116,9 +107,24 @@ def names_of(outputs: Outputs) -> tuple[str, ...]:
 
 
 def scores(
-    outputs: Outputs, role: Role, encoded: Encoded, logits: Logits, windows: int, closing: Logits | None = None
+    outputs: Outputs,
+    role: Role,
+    encoded: Encoded,
+    logits: Logits,
+    windows: int,
+    closing: Logits | None = None,
+    end: str | None = None,
 ) -> Scores:
-    """Return the rounded probabilities of judged tokens' logits, each (tokens, classes)."""
+    """Return the rounded probabilities of judged tokens' logits, each (tokens, classes).
+
+    `closing` are the logits of what the template closes the turn with. Where that is its `end`, the first of them is
+    the text's last token instead, and shares the character before it.
+    """
+    offsets = encoded.offsets
+    if end and closing:
+        logits = {name: np.concatenate((values, closing[name][:1])) for name, values in logits.items()}
+        start, stop = offsets[-1].tolist()
+        offsets, closing = np.concatenate((offsets, [[max(stop - 1, start), stop]])), None
     columns = _labels(outputs, logits)
     last = _labels(outputs, closing) if closing else None
     safe = columns[Label.safe]
@@ -128,7 +134,7 @@ def scores(
         unsafe=columns[Label.unsafe],
         kinds=np.round(_kinds(outputs, logits, 1 - safe), DECIMALS),
         categories=outputs.categories,
-        offsets=encoded.offsets,
+        offsets=offsets,
         role=role,
         trajectory=outputs.trajectory,
         windows=windows,
