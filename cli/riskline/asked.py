@@ -13,7 +13,8 @@ from typing import Any
 import orjson
 
 from riskline.errors import ConfigurationError, GuardError
-from riskline.manifest import Manifest, Outputs, Table
+from riskline.manifest import Manifest, Outputs
+from riskline.table import Table
 
 
 @dataclass(frozen=True, slots=True)

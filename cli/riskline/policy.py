@@ -15,8 +15,9 @@ import numpy as np
 import orjson
 
 from riskline.errors import ConfigurationError, GuardError
-from riskline.manifest import Manifest, Table, read_rule
+from riskline.manifest import Manifest, read_rule
 from riskline.records import Label, Point, Role, Rule, Scores, Thresholds, Trajectory, TrajectoryKind, Verdict
+from riskline.table import Table
 from riskline.trajectory import fires, level, pairs, segment_peaks, segments
 
 if TYPE_CHECKING:
