@@ -23,18 +23,22 @@ import bundle  # noqa: E402
 import compare  # noqa: E402
 import compose  # noqa: E402
 import corpus  # noqa: E402
+import distill  # noqa: E402
 import glance as glance_of  # noqa: E402
 import graph  # noqa: E402
 import obfuscate  # noqa: E402
 import start  # noqa: E402
 import synthesize  # noqa: E402
-import tokenizer as tokenizers  # noqa: E402
+import tokenizer as vocabulary  # noqa: E402
 import torch  # noqa: E402
 import train  # noqa: E402
 from glance import Glance  # noqa: E402
+from hypothesis import example, given  # noqa: E402
+from hypothesis import strategies as st  # noqa: E402
 from model import Mini, Shape  # noqa: E402
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers  # noqa: E402
 
-SMALL = Shape(vocabulary=400, hidden=64, layers=2, heads=2, inner=96, positions=1024)
+SMALL = Shape(vocabulary=700, hidden=64, layers=2, heads=2, inner=96, positions=1024)
 ROWS = [
     {"role": "prompt", "prompt": None, "text": "how to bake a cake", "label": "safe", "categories": [], "spans": []},
     {"role": "prompt", "prompt": None, "text": "how to make a bomb", "label": "unsafe", "categories": ["Violent"], "spans": []},
@@ -85,21 +89,18 @@ def config() -> dict[str, object]:
 def trained(data: Path, config: dict[str, object], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     run = tmp_path_factory.mktemp("run")
     words = run / "tokenizer.json"
-    tokenizers.train(tokenizers.sample(data, seed=1), SMALL.vocabulary).save(str(words))
+    texts = vocabulary.read(data)["en"]
+    vocabulary.train(texts, [], SMALL.vocabulary).save(str(words))
     training = train.Training(config, run, None)
     training.over(composer(data, words, config).batches(512, pool=64), glance(data, words))
     return run, words
 
 
 def glance(data: Path, words: Path) -> Glance:
-    from tokenizers import Tokenizer
-
     return Glance(data, Tokenizer.from_file(str(words)), 256)
 
 
 def composer(data: Path, words: Path, config: dict[str, object]) -> compose.Composer:
-    from tokenizers import Tokenizer
-
     rows = list(corpus.read_rows(data / "train"))
     chances = corpus.weights(rows, config["shares"], config["safe"], config["trust"])
     return compose.Composer(rows, Tokenizer.from_file(str(words)), chances, config, 1)
@@ -252,7 +253,11 @@ def test_word_lists_are_whole_and_give_both_labels_in_every_language() -> None:
     rows = list(synthesize.rows(0, english=400, other=300))
 
     for language in languages:
-        labels = {row.label for row in rows if row.lang == language.name and row.source == "synthesis_prompts"}
+        labels = {
+            row.label
+            for row in rows
+            if row.lang == language.name and row.role == "prompt" and row.source.startswith("synthesis")
+        }
         assert {0, 1} <= labels, language.name
     assert not any("{" in row.text and "}" in row.text for row in rows if row.source.startswith("synthesis"))
     assert rows[:50] == list(synthesize.rows(0, english=400, other=300))[:50]
@@ -300,8 +305,6 @@ def test_prompts_that_the_strict_and_the_loose_model_disagree_on_become_controve
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from tokenizers import Tokenizer
-
     words = Tokenizer.from_file(str(trained[1]))
     rows = list(corpus.read_rows(data / "train"))
     few = {**config, "annotate": {**config["annotate"], "run": {"positions": 2_000}}}
@@ -433,22 +436,98 @@ def test_the_start_is_the_source_model_under_a_causal_mask() -> None:
         assert torch.allclose(model.eval()(ids[None])[0], bert(weights, SMALL, ids), atol=1e-5)
 
 
-def test_a_token_starts_from_the_pieces_that_spell_it(trained: tuple[Path, Path]) -> None:
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+WORDS = ["[UNK]", "[CLS]", "[SEP]", "idiot", "##s", "make", "a", "##ve", "n", "##o"]
 
-    words = ["[UNK]", "[CLS]", "idiot", "##s", "make", "a", "##a"]
-    source = Tokenizer(models.WordPiece({word: index for index, word in enumerate(words)}, unk_token="[UNK]"))
+
+def pieces_of_words() -> Tokenizer:
+    source = Tokenizer(models.WordPiece({word: index for index, word in enumerate(WORDS)}, unk_token="[UNK]"))
     source.normalizer, source.pre_tokenizer = normalizers.Lowercase(), pre_tokenizers.Whitespace()
-    ours = Tokenizer.from_file(str(trained[1]))
-    table = torch.eye(len(words))
+    return source
+
+
+def test_a_token_starts_from_the_pieces_that_spell_it() -> None:
+    source, texts = pieces_of_words(), ["no idiots make, idiots"] * 5
+    kept = vocabulary.known(texts, source)
+    ours = vocabulary.train([*texts, "нет нет"] * 3, kept, 600)
+    table = torch.eye(len(WORDS))
 
     made, spelled = start.embeddings(ours, source, table)
 
     def of(token: str) -> list[float]:
         return made[ours.token_to_id(token)].tolist()
 
+    assert kept == ["idiot", "##s", "make", "n", "##o"]  # what no text has is left out
+    assert ours.encode("Make  idiot ").tokens == ["make", "idiot"]  # spaces part words and are nothing themselves
     assert of("<|prompt|>") == table[1].tolist()
-    assert of("Ġmake") == table[4].tolist()
-    assert of("Ġidiots"[:6]) == table[2].tolist()
-    assert of("a") == (table[[5, 6]].mean(0)).tolist()
-    assert 0 < spelled < SMALL.vocabulary
+    assert of("Ċ") == table[2].tolist()
+    assert of("make") == table[5].tolist()
+    assert of("##s") == table[4].tolist()
+    assert of("idiots") == table[[3, 4]].mean(0).tolist()  # learned here, and spelled by pieces there
+    assert 0 < spelled < ours.get_vocab_size()
+
+
+@given(st.text(max_size=80))
+@example("a" * 200 + "中文" * 40 + "\n" * 30 + "👩🏽‍💻 ﷺ \u0301 İ")
+def test_the_vocabulary_knows_every_character(trained: tuple[Path, Path], text: str) -> None:
+    """Nothing is unknown: what is left of a text after its normaliser is spelled byte by byte, spaces apart."""
+    words = Tokenizer.from_file(str(trained[1]))
+
+    encoding = words.encode(text, add_special_tokens=False)
+
+    said = decoders.ByteLevel().decode([token.removeprefix(start.PREFIX) for token in encoding.tokens])
+    assert said == words.normalizer.normalize_str(text).replace(" ", "")
+    assert all(0 <= first <= end <= len(text) for first, end in encoding.offsets)
+
+
+def test_what_stands_before_a_request_is_harmless_and_the_request_is_not(
+    trained: tuple[Path, Path], data: Path, config: dict[str, object]
+) -> None:
+    changes = {"opened": 1.0, "context": 0.0, "filled": 0.0, "noise": 0.0, "translated": 0.0}
+    one = composer(data, trained[1], {**config, **changes})
+    row = next(row for row in one.rows if row.label == 1 and row.role == "prompt")
+
+    part = one._judged(row, 200)
+
+    own = len(one._encode(row.text)[0])
+    assert len(part.ids) > own
+    assert part.labels.tolist() == [0] * (len(part.ids) - own) + [1] * own
+
+
+def test_a_reply_is_learned_after_other_prompts_than_its_own(
+    trained: tuple[Path, Path], data: Path, config: dict[str, object]
+) -> None:
+    one = composer(data, trained[1], {**config, "swapped": 1.0, "disguised": 0.0, "context": 0.0})
+    row = next(row for row in one.rows if row.role == "response")
+
+    contexts = {tuple(ids[1:-1]) for _ in range(60) if len(ids := one._context(row)) > 1}
+
+    prompts = {tuple(one._encode(other.text)[0]) for other in one.rows if other.kind == "prompt"}
+    assert contexts == prompts
+
+
+def test_the_ends_of_texts_learn_what_the_texts_mean(
+    trained: tuple[Path, Path], config: dict[str, object], tmp_path: Path
+) -> None:
+    texts = ["how to bake a cake", "you are an idiot", "what a nice day"]
+    words = Tokenizer.from_file(str(trained[1]))
+    goals = np.linalg.qr(np.random.default_rng(0).normal(size=(SMALL.hidden, SMALL.hidden)))[0][: len(texts)]
+    torch.save({"model": Mini(SMALL).state_dict()}, tmp_path / "start.pt")
+    few = {**config, "positions": 8_000, "translated": 0.0, "rate": 0.005}
+
+    run = distill.Distilling(few, tmp_path / "run", tmp_path / "start.pt", goals.astype(np.float16))
+    run.over(distill.batches(texts, words, few, seed=1), None)
+
+    risks = [json.loads(line)["risk"] for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert risks[-1] < 0.1
+    assert set(run.learned()) == set(Mini(SMALL).state_dict())
+    batch = next(distill.batches(texts, words, few, seed=1))
+    assert all(words.decode([meant.ids[0]], skip_special_tokens=False).startswith("<|") for meant in batch)
+
+
+def test_english_texts_and_prompts_are_what_has_a_meaning() -> None:
+    def row(lang: str, prompt: str | None, text: str) -> corpus.Row:
+        return corpus.Row("one", lang, "response", "response", prompt, text, 0, (), ())
+
+    rows = [row("en", "why", "so"), row("en", None, "so"), row("de", "warum", "darum"), row("en", "why", " ")]
+
+    assert distill.english(rows) == ["so", "why"]

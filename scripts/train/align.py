@@ -17,7 +17,8 @@ from pathlib import Path
 
 import torch
 from corpus import read_rows
-from lexicon import LIST
+from lexicon import LIST, UNSPACED
+from start import PREFIX
 from tokenizers import Tokenizer
 from torch import Tensor
 
@@ -29,13 +30,13 @@ LONGEST = 5
 """Pieces of a word at most; a mean of more says little."""
 
 
-def pairs(path: Path = LIST) -> Iterator[tuple[str, str]]:
-    """Yield every English word of the list with every word of another language that stands beside it."""
-    _, *lines = (line.split("\t") for line in path.read_text(encoding="utf-8").splitlines())
+def pairs(path: Path = LIST) -> Iterator[tuple[str, str, str]]:
+    """Yield every English word of the list with every word of another language that stands beside it, and which."""
+    (_, *languages), *lines = (line.split("\t") for line in path.read_text(encoding="utf-8").splitlines())
     for english, *cells in lines:
-        for cell in cells:
+        for lang, cell in zip(languages, cells, strict=True):
             for word in filter(None, cell.split("/")):
-                yield english, word
+                yield english, word, lang
 
 
 def english(data: Path, tokenizer: Tokenizer) -> set[int]:
@@ -46,23 +47,31 @@ def english(data: Path, tokenizer: Tokenizer) -> set[int]:
     counts = Counter(
         token for encoding in tokenizer.encode_batch(texts, add_special_tokens=False) for token in encoding.ids
     )
-    words = [written for word, _ in pairs() for written in (word, f" {word}")]
-    own = {token for encoding in tokenizer.encode_batch(words, add_special_tokens=False) for token in encoding.ids}
+    words = {word for word, _, _ in pairs()}
+    own = {
+        token for encoding in tokenizer.encode_batch(sorted(words), add_special_tokens=False) for token in encoding.ids
+    }
     return own | {token for token, count in counts.items() if count >= OFTEN}
 
 
 def aligned(table: Tensor, tokenizer: Tokenizer, still: set[int]) -> tuple[Tensor, int]:
     """Return the embedding (tokens, hidden) after its move, and how many tokens moved: a ridge regression."""
+    vocabulary = tokenizer.get_vocab()
 
     def spelled(word: str) -> list[int]:
         return list(tokenizer.encode(word, add_special_tokens=False).ids)
 
+    def within(word: str) -> list[int]:
+        """As `spelled`, where other letters stand right before the word."""
+        first, *rest = spelled(word)
+        inner = vocabulary.get(PREFIX + str(tokenizer.id_to_token(first)))
+        return [] if inner is None else [inner, *rest]
+
     words: list[tuple[list[int], list[int]]] = []
-    for known, word in pairs():
-        for written in (f" {word}", word):
-            ids = spelled(written)
-            if len(spelled(f" {known}")) <= 2 and len(ids) <= LONGEST and not still.issuperset(ids):
-                words.append((spelled(f" {known}"), ids))
+    for known, word, lang in pairs():
+        for ids in (spelled(word), within(word)) if lang in UNSPACED else (spelled(word),):
+            if len(spelled(known)) <= 2 and len(ids) <= LONGEST and not still.issuperset(ids):
+                words.append((spelled(known), ids))
     moved = sorted({token for _, ids in words for token in ids} - still)
     place = {token: index for index, token in enumerate(moved)}
     row = torch.tensor([index for index, (_, ids) in enumerate(words) for _ in ids])

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,7 @@ LONGEST = 2400
 END = "\n"
 """What follows every judged text, so that its last word has a token after it."""
 GAPS = (" ", "\n", "\n\n", "\n\n", ". ")
+OPENINGS = Path(__file__).parent / "synthesis" / "openings.toml"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,7 @@ class Composer:
         self.rng = random.Random(seed)
         self.end = np.array(self._encode(END)[0], np.int64)
         self.lexicon = Lexicon()
+        self.openings: dict[str, Any] = tomllib.loads(OPENINGS.read_text(encoding="utf-8"))
         self.room = config["width"] // 4
         """Positions of a row that earlier turns may take."""
 
@@ -107,18 +111,38 @@ class Composer:
     def _context(self, row: Row) -> NDArray[np.int64]:
         asked: list[int] = []
         if row.role == "response" and row.prompt and self.rng.random() < 0.75:
-            asked = [self.tags["prompt"], *self._asked(row.prompt)]
+            prompt = row.prompt
+            if self.rng.random() < self.config["swapped"]:
+                prompt = self._prompt()
+            asked = [self.tags["prompt"], *self._asked(prompt)]
         earlier: list[int] = []
         if self.rng.random() < self.config["context"]:
             other = self.draw()
-            if self.rng.random() < 0.4:
-                earlier += [self.tags["system"], *self._encode(other.text)[0][:48]] if other.label == 0 else []
+            if self.rng.random() < 0.6:
+                if self.rng.random() < 0.7:
+                    earlier += self._turn("system", self.rng.choice(self.openings["system"]), 48)
+                if self.rng.random() < 0.5:
+                    user, answer = self.rng.choice(self.openings["turns"])
+                    earlier += [*self._turn("prompt", user, 24), *self._turn("response", answer, 32)]
+            elif self.rng.random() < 0.4:
+                earlier += self._turn("system", other.text, 48) if other.label == 0 else []
             elif other.role == "response" and other.prompt:
-                earlier += [self.tags["prompt"], *self._encode(other.prompt)[0][:24]]
-                earlier += [self.tags["response"], *self._encode(other.text)[0][:32]]
+                earlier += [*self._turn("prompt", other.prompt, 24), *self._turn("response", other.text, 32)]
         # What does not fit is left out, the oldest first, as in Guard.encode.
         before = [*earlier, *asked] if len(earlier) + len(asked) <= self.room else asked
         return np.array([*before, self.tags[row.role]], np.int64)
+
+    def _turn(self, role: str, text: str, size: int) -> list[int]:
+        """Return an earlier turn's tag and the first tokens of its text."""
+        return [self.tags[role], *self._encode(text)[0][:size]]
+
+    def _prompt(self) -> str:
+        """Return a prompt of any label."""
+        for _ in range(20):
+            row = self.draw()
+            if row.kind == "prompt":
+                return row.text
+        return ""
 
     def _asked(self, prompt: str) -> list[int]:
         """Return a reply's prompt, at times among other words: what a reply says decides, whatever was asked."""
@@ -145,6 +169,8 @@ class Composer:
             part = Part(part.ids[start:], part.labels[start:], part.weights[start:])
         if row.label == 0 and self.rng.random() < self.config["filled"]:
             return self._window(row, room)
+        if len(part.ids) and row.role == "prompt" and not row.spans and self.rng.random() < self.config["opened"]:
+            return _joined([self._opening(), part])
         if self.rng.random() >= self.config["join"] or len(part.ids) > 0.8 * room or not len(part.ids):
             return part
         # One neighbour, or as many as fill the window.
@@ -158,6 +184,14 @@ class Composer:
             scale = np.float32(0.5 if worst else 1.0)
             after = Part(after.ids, np.full(len(after.ids), worst), after.weights * scale)
         return _joined([first, part, after])
+
+    def _opening(self) -> Part:
+        """Return a greeting or the like with a gap after it, harmless by itself."""
+        texts = self.rng.sample(self.openings["greetings"], self.rng.choice((1, 1, 2)))
+        ids = self._encode(" ".join(texts) + self.rng.choice((" ", "\n", "\n\n")))[0]
+        return Part(
+            np.array(ids, np.int64), np.zeros(len(ids), np.int64), np.full(len(ids), 0.3 / len(ids), np.float32)
+        )
 
     def _window(self, row: Row, room: int) -> Part:
         """Return a whole window from somewhere in a long harmless text, as later windows will read it."""

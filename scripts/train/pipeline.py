@@ -6,17 +6,12 @@ python scripts/train/pipeline.py --data CORPUS --run RUN [--config scripts/train
 from __future__ import annotations
 
 import argparse
-import shutil
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
-from typing import Any
 
 HERE = Path(__file__).parent
-STAGES = ("members", "finish", "replies", "ends")
-"""Every stage starts from the mean of the one before, and its own mean counts that one as one more run; the members'
-mean is aligned first, so that what follows knows the words of every language from the start."""
 GUARD = HERE.parents[1] / "models" / "riskline-mini"
 
 
@@ -27,43 +22,47 @@ def run(script: str, *arguments: str | Path) -> str:
     return done.stdout
 
 
-def trained(config: dict[str, Any], stage: str, start: Path, folder: Path, fixed: tuple[str | Path, ...]) -> list[Path]:
-    """Train every run of a stage from the same start and return their folders."""
-    runs = [folder / f"{stage}-{index}" for index in range(len(config[stage]))]
+def trained(number: int, count: int, start: Path, folder: Path, fixed: tuple[str | Path, ...]) -> list[Path]:
+    """Train every run of a round from the same start and return their folders."""
+    runs = [folder / f"round-{number}-{index}" for index in range(count)]
     for index, member in enumerate(runs):
-        run("train.py", *fixed, "--start", start, "--run", member, "--stage", stage, "--member", str(index))
+        run("train.py", *fixed, "--start", start, "--run", member, "--round", str(number), "--member", str(index))
     return runs
 
 
 def main() -> None:
-    """Tokenizer, start, controversial labels, the stages and their means, bundle, calibration, figures, card."""
+    """Tokenizer, start, meanings, controversial labels, rounds and their means, bundle, calibration, figures, card."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--config", type=Path, default=HERE / "mini.toml")
     args = parser.parse_args()
     args.run.mkdir(parents=True, exist_ok=True)
-    tokenizer, start, checkpoint = (args.run / name for name in ("tokenizer.json", "start.pt", "last.pt"))
+    tokenizer, carried, aligned, checkpoint = (
+        args.run / name for name in ("tokenizer.json", "carried.pt", "aligned.pt", "last.pt")
+    )
     found, figures, proof = (args.run / name for name in ("found.json", "figures.json", "proof.txt"))
     data = ("--config", args.config, "--data", args.data)
     if not tokenizer.exists():
         run("tokenizer.py", args.data, tokenizer)
-    if not start.exists():
-        run("start.py", "--config", args.config, "--tokenizer", tokenizer, "--out", start)
-    config = tomllib.loads(args.config.read_text())
     shared = (*data, "--tokenizer", tokenizer)
+    if not carried.exists():
+        run("start.py", "--config", args.config, "--tokenizer", tokenizer, "--out", carried)
+    if not aligned.exists():
+        run("align.py", "--data", args.data, "--checkpoint", carried, "--tokenizer", tokenizer, "--out", aligned)
+    run("distill.py", *shared, "--start", aligned, "--run", args.run / "distilled")
+    start = args.run / "distilled" / "start.pt"
+    config = tomllib.loads(args.config.read_text())
     controversial = args.run / "annotate" / "controversial.txt"
     if not controversial.exists():
         run("annotate.py", *shared, "--start", start, "--run", controversial.parent)
     before: list[Path] = []
-    for stage in STAGES:
-        runs = trained(config, stage, start, args.run, (*shared, "--controversial", controversial))
-        start = args.run / f"after-{stage}" / "last.pt"
+    for number, members in enumerate(config["rounds"]):
+        fixed = (*shared, "--controversial", controversial)
+        runs = trained(number, len(members["runs"]), start, args.run, fixed)
+        start = args.run / f"after-{number}" / "last.pt"
+        # The mean of the round before counts as one more run: what was learned so far is not lost in one round.
         run("soup.py", "--out", start, *before, *runs)
-        if stage == "members":
-            after, start = start, args.run / "aligned" / "last.pt"
-            run("align.py", "--data", args.data, "--checkpoint", after, "--tokenizer", tokenizer, "--out", start)
-            shutil.copyfile(after.parent / "log.jsonl", start.parent / "log.jsonl")
         before = [start.parent]
     run("soup.py", "--out", checkpoint, *before)
     bundle = ("--config", args.config, "--checkpoint", checkpoint, "--tokenizer", tokenizer, "--found", found)

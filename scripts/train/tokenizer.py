@@ -1,4 +1,7 @@
-"""Train the tokenizer: lower-cased byte-level BPE over the corpus, languages weighted, words bounded.
+"""Make the tokenizer: the English words of BERT's vocabulary, and byte-level pieces of other languages.
+
+The words whose meaning all-MiniLM-L6-v2 brings along stay whole, as it knows them; everything else is spelled by pieces
+of bytes that are learned from the corpus, languages weighted. Lower-cased, words bounded, nothing unknown.
 
 python scripts/train/tokenizer.py CORPUS RUN/tokenizer.json
 """
@@ -6,15 +9,20 @@ python scripts/train/tokenizer.py CORPUS RUN/tokenizer.json
 from __future__ import annotations
 
 import random
+import re
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 
 from corpus import read_rows
+from start import PREFIX, source_folder
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-# Runs are bounded so that no hostile text makes one huge word, and need no look at what follows.
-PATTERN = r" ?[\p{L}\p{M}]{1,24}| ?\p{N}{1,3}| ?[^\s\p{L}\p{M}\p{N}]{1,8}|\s{1,16}"
+# Scripts that are written without spaces.
+UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
+# Runs are bounded so that no hostile text makes one huge word, and need no look at what follows; spaces part words.
+PATTERN = rf"[{UNSPACED}]{{1,12}}|[[\p{{L}}\p{{M}}\p{{N}}]&&[^{UNSPACED}]]{{1,24}}|\s{{1,4}}|[^\s\p{{L}}\p{{M}}\p{{N}}]"
 # Invisible marks inside a word hide it from a reader of tokens, not from a reader of the page: zero-width spaces and
 # joiners, the soft hyphen, variation selectors and directional marks are dropped where a letter stands before them.
 INVISIBLE = r"(?<=\p{L})[\u00AD\u200B-\u200F\u202A-\u202E\u2060-\u2064\uFE00-\uFE0F\uFEFF]+"
@@ -33,10 +41,12 @@ SPACED = (
 )
 MARKS = (" ", r"[.\-_*]")
 TAGS = ("<|system|>", "<|prompt|>", "<|response|>")
-SIZE = 32_000
+SIZE = 41_000
+SEEN = 2
+"""Texts of the corpus in which a word of BERT's vocabulary stands at least, to be kept."""
 BUDGET = 60_000_000
 """Characters that the vocabulary is learned from."""
-SHARES = {"en": 0.38, "zh": 0.06, "ko": 0.05, "vi": 0.03, "ja": 0.035, "fr": 0.04, "de": 0.035, "es": 0.04, "ru": 0.04}
+SHARES = {"zh": 0.06, "ko": 0.05, "vi": 0.03, "ja": 0.035, "fr": 0.04, "de": 0.035, "es": 0.04, "ru": 0.04}
 SHARES |= dict.fromkeys(("ar", "hi"), 0.035) | dict.fromkeys(("it", "pt", "th"), 0.025)
 OTHERS = [
     "bn",
@@ -63,13 +73,16 @@ SHARES |= dict.fromkeys([*OTHERS, "ur", "ms"], 0.006)
 """The share of each language in what the vocabulary is learned from; the rest of the languages have 0.02 together."""
 
 
-def sample(data: Path, seed: int) -> list[str]:
-    """Return texts of every language by its share, repeated where there are too few (merges count, not texts)."""
+def read(data: Path) -> dict[str, list[str]]:
+    """Return the texts to train on by language."""
     texts: dict[str, list[str]] = defaultdict(list)
     for row in read_rows(data / "train"):
-        texts[row.lang].append(row.text[:2000])
-        if row.prompt:
-            texts[row.lang].append(row.prompt[:2000])
+        texts[row.lang] += [text[:2000] for text in (row.text, row.prompt) if text]
+    return texts
+
+
+def sample(texts: dict[str, list[str]], seed: int) -> list[str]:
+    """Return texts of every language by its share, repeated where there are too few (merges count, not texts)."""
     others = len(texts.keys() - SHARES.keys())
     rng, out = random.Random(seed), list[str]()
     for lang, rows in sorted(texts.items()):
@@ -97,28 +110,59 @@ def normalizer() -> normalizers.Normalizer:
     return normalizers.Sequence(steps)
 
 
-def train(texts: list[str], size: int) -> Tokenizer:
-    """Return a tokenizer of `size` tokens, the tags the last of them."""
-    tokenizer = Tokenizer(models.BPE())
+def empty() -> Tokenizer:
+    """Return a tokenizer that cuts a text into words and knows none."""
+    tokenizer = Tokenizer(models.WordPiece(continuing_subword_prefix=PREFIX))
     tokenizer.normalizer = normalizer()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
+            pre_tokenizers.Split(Regex(" +"), "removed"),
             pre_tokenizers.Split(Regex(PATTERN), "isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, trim_offsets=False, use_regex=False),
         ]
     )
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=size - len(TAGS),
+    return tokenizer
+
+
+def known(texts: Iterable[str], source: Tokenizer) -> list[str]:
+    """Return the pieces of BERT's vocabulary that stand in the texts, by its own order."""
+    counts: Counter[str] = Counter()
+    for encoding in source.encode_batch(list(texts), add_special_tokens=False):
+        counts.update(set(encoding.tokens))
+    plain = re.compile(rf"({PREFIX})?[a-z0-9]+|[!-~]")
+    pieces = sorted((place, piece) for piece, place in source.get_vocab().items() if plain.fullmatch(piece))
+    return [piece for _, piece in pieces if counts[piece] >= SEEN]
+
+
+def train(texts: list[str], kept: list[str], size: int) -> Tokenizer:
+    """Return a tokenizer of `size` tokens: single bytes, those kept, what the texts teach, and the tags last."""
+    learned = empty()
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=size,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
         min_frequency=3,
+        continuing_subword_prefix=PREFIX,
     )
-    tokenizer.train_from_iterator(texts, trainer)
+    learned.train_from_iterator(texts, trainer)
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    # A trainer numbers its pieces in the order in which it found them worth a token.
+    found = sorted(learned.get_vocab().items(), key=lambda item: item[1])
+    pieces = dict.fromkeys([*letters, *(PREFIX + letter for letter in letters), *kept, *(piece for piece, _ in found)])
+    vocabulary = {piece: place for place, piece in enumerate(list(pieces)[: size - len(TAGS)])}
+    tokenizer = empty()
+    tokenizer.model = models.WordPiece(
+        vocabulary, unk_token=letters[0], max_input_chars_per_word=1000, continuing_subword_prefix=PREFIX
+    )
+    tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens(list(TAGS))
     return tokenizer
 
 
 if __name__ == "__main__":
     data, out = Path(sys.argv[1]), Path(sys.argv[2])
-    train(sample(data, 1), SIZE).save(str(out))
+    texts = read(data)
+    english = texts.pop("en")
+    source = Tokenizer.from_file(str(source_folder() / "tokenizer.json"))
+    source.no_truncation()
+    train(sample(texts, 1), known(english, source), SIZE).save(str(out))

@@ -23,7 +23,6 @@ from compose import Composer, Example, tensors
 from corpus import Row, weights
 from glance import Glance
 from model import Mini, Shape
-from pipeline import STAGES
 from tokenizers import Tokenizer
 from torch import Tensor
 from torch.nn import functional
@@ -121,26 +120,31 @@ class Training:
 
     def learn(self, examples: list[Example], done: float) -> tuple[float, float]:
         """Take one step at the share `done` of the schedule and return the risk and category losses."""
-        warm = min(1.0, (self.step + 1) / self.config["warmup"])
-        hold = self.config["hold"]
-        scale = warm * (1.0 if done <= hold else (1 - done) / (1 - hold))
-        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
-            group["lr"] = rate * scale
         batch = {name: value.to(self.device) for name, value in tensors(examples).items()}
         with torch.autocast(self.device, torch.bfloat16):
             states = self.model.hidden(batch["ids"], self.config["dropout"])
             words = self._next_tokens(states, batch["ids"]) if self.config["next_token"] else torch.zeros(())
             logits = self.model.head(states.float())
         risk, kind = loss_of(logits.float(), batch, self.config["highest"])
+        loss = risk + self.config["category"] * kind + self.config["next_token"] * words
+        self.advance(loss, batch["ids"].numel(), done)
+        return risk.item(), kind.item()
+
+    def advance(self, loss: Tensor, tokens: int, done: float) -> None:
+        """Move the weights against a loss over `tokens` positions, at the rate of the share `done` of the schedule."""
+        warm = min(1.0, (self.step + 1) / self.config["warmup"])
+        hold = self.config["hold"]
+        scale = warm * (1.0 if done <= hold else (1 - done) / (1 - hold))
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = rate * scale
         self.optimizer.zero_grad(set_to_none=True)
-        (risk + self.config["category"] * kind + self.config["next_token"] * words).backward()
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
         self.step += 1
         if self.step % AVERAGED == 0:
             self._average()
-        self.tokens += batch["ids"].numel()
-        return risk.item(), kind.item()
+        self.tokens += tokens
 
     def _next_tokens(self, states: Tensor, ids: Tensor) -> Tensor:
         """Return the entropy of the next token at one position in eight, the embedding as output weights."""
@@ -166,7 +170,7 @@ class Training:
         composer = Composer(rows, tokenizer, chances, config, config["seed"] + self.step)
         self.over(composer.batches(config["tokens"]), glance)
 
-    def over(self, batches: Iterator[list[Example]], glance: Glance) -> None:
+    def over(self, batches: Iterator[list[Any]], glance: Glance | None) -> None:
         """Learn until the configured minutes of training are spent; minutes of earlier starts count."""
         self.model.train()
         last = saved = glanced = time.monotonic()
@@ -185,12 +189,12 @@ class Training:
             if now - saved > SAVED:
                 self.save()
                 saved = now
-            if now - glanced > GLANCED:
+            if glance and now - glanced > GLANCED:
                 self._log(self._glance(glance))
                 last = glanced = time.monotonic()
         self._average()
         self.save()
-        if not self.stopped:
+        if glance and not self.stopped:
             self._log(self._glance(glance))
 
     def _glance(self, glance: Glance) -> dict[str, Any]:
@@ -214,13 +218,13 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="the corpus, with its folders train/ and dev/")
     parser.add_argument("--tokenizer", type=Path, required=True)
     parser.add_argument("--start", type=Path, help="the state to start from: start.py's, or another run's last.pt")
-    parser.add_argument("--stage", choices=STAGES, default="members")
-    parser.add_argument("--member", type=int, default=0, help="which of the configuration's runs of that stage")
+    parser.add_argument("--round", type=int, default=0, help="which of the configuration's rounds")
+    parser.add_argument("--member", type=int, default=0, help="which of the round's runs")
     parser.add_argument("--controversial", type=Path, help="digests of rows that annotate.py found controversial")
     parser.add_argument("--run", type=Path, required=True, help="folder of checkpoint and log; a run goes on from it")
     args = parser.parse_args()
     config = tomllib.loads(args.config.read_text())
-    for name, value in config[args.stage][args.member].items():
+    for name, value in config["rounds"][args.round]["runs"][args.member].items():
         config[name] = config[name] | value if isinstance(value, dict) else value
     training = Training(config, args.run, args.start)
     rows = synthesize.known(args.data, config)
