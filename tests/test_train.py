@@ -259,8 +259,30 @@ def test_word_lists_are_whole_and_give_both_labels_in_every_language() -> None:
             if row.lang == language.name and row.role == "prompt" and row.source.startswith("synthesis")
         }
         assert {0, 1} <= labels, language.name
-    assert not any("{" in row.text and "}" in row.text for row in rows if row.source.startswith("synthesis"))
+    filled = [row.text for row in rows if row.source.startswith("synthesis") and "whole" not in row.source]
+    assert not any("{" in text and "}" in text for text in filled)
     assert rows[:50] == list(synthesize.rows(0, english=400, other=300))[:50]
+
+
+def test_what_is_written_out_has_both_labels_and_a_category_only_where_it_is_harmful() -> None:
+    rows = list(synthesize.whole())
+
+    assert {(row.role, row.label) for row in rows} == {
+        (role, label) for role in ("prompt", "response") for label in (0, 1)
+    }
+    assert all(bool(row.categories) == bool(row.label) for row in rows)
+    assert len({(row.prompt, row.text) for row in rows}) == len(rows)
+
+
+def test_areas_of_a_language_join_its_lists() -> None:
+    english = synthesize.Language(synthesize.FOLDER / "en.toml")
+    lists = tomllib.loads((synthesize.FOLDER / "en" / "cyber.toml").read_text(encoding="utf-8"))
+
+    assert set(lists["unsafe"]) <= set(english.unsafe[lists["category"]])
+    assert set(lists["look_alike"]) <= set(english.look_alike[lists["category"]])
+    assert set(lists["requests_safe"]) <= set(english.safe["requests"])
+    both = {goal for each in english.unsafe.values() for goal in each}
+    assert not both & {goal for each in english.look_alike.values() for goal in each}
 
 
 def test_replies_are_refused_and_answered_and_labelled_by_what_they_say() -> None:

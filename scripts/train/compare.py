@@ -2,7 +2,8 @@
 
 python scripts/train/compare.py --data CORPUS --run RUN [--positions 1500000] [NAME ...]
 
-RUN holds tokenizer.json. A variant that has its figures in RUN/compare.json is not trained again. Every variant is
+RUN holds tokenizer.json, aligned.pt and distilled/start.pt as pipeline.py makes them; all variants but one start before
+whole texts were learned. A variant that has its figures in RUN/compare.json is not trained again. Every variant is
 judged by the mean of its last weights, as what ships is; the first one's last weights have a row of their own.
 """
 
@@ -86,15 +87,18 @@ class Mixer(Mini):
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "MiniLM, 4 layers": {},
-    "its own WordPiece vocabulary instead of ours": {"wordpiece": True, "shape": {"layers": 4, "vocabulary": 30_525}},
+    "after the meanings of whole texts": {"from": "distilled/start.pt"},
+    "its own WordPiece vocabulary alone": {"wordpiece": True, "shape": {"layers": 4, "vocabulary": 30_525}},
     "hashed token pairs added at the input": {"model": WithPairs},
-    "MiniLM, 6 layers": {"shape": {"layers": 6}},
-    "MiniLM, 3 layers": {"shape": {"layers": 3}},
+    "MiniLM, 6 layers": {"shape": {"layers": 6, "vocabulary": 41_000}},
+    "MiniLM, 3 layers": {"shape": {"layers": 3, "vocabulary": 41_000}},
     "without synthetic rows": {"synthesis": False},
     "next-token loss 0.1": {"next_token": 0.1},
     "from scratch, hidden 384, 4 layers": {"scratch": True, **LARGE},
     "from scratch, hidden 256, 6 layers": {
-        "scratch": True, "shape": {"layers": 6, "hidden": 256, "heads": 8, "inner": 1024}, **LARGE,
+        "scratch": True,
+        "shape": {"layers": 6, "hidden": 256, "heads": 8, "inner": 1024, "vocabulary": 41_000},
+        **LARGE,
     },
     "from scratch, hashed n-grams under a causal mixer": {"scratch": True, "model": Mixer, **LARGE},
 }  # fmt: skip
@@ -111,8 +115,10 @@ def beginning(config: dict[str, Any], run: Path) -> tuple[Tokenizer, dict[str, T
         words = table["embeddings.word_embeddings.weight"]
         first = words[source.token_to_id("[CLS]")].repeat(3, 1)
         return source, start.state(table, Shape(**config["shape"]), torch.cat((words, first)))
-    made, _ = start.embeddings(tokenizer, source, table["embeddings.word_embeddings.weight"])
-    return tokenizer, start.state(table, Shape(**config["shape"]), made)
+    first = torch.load(run / config.get("from", "aligned.pt"), map_location="cpu", weights_only=True)["model"]
+    if "from" in config:
+        return tokenizer, first
+    return tokenizer, start.state(table, Shape(**config["shape"]), first["embedding.weight"])
 
 
 def figures(glance: dict[str, dict[str, float]]) -> dict[str, float]:

@@ -133,7 +133,7 @@ def _wrappers() -> dict[str, list[str]]:
     return tomllib.loads((FOLDER / "wrappers.toml").read_text(encoding="utf-8"))
 
 
-def rows(seed: int, english: int = 60_000, other: int = 6_000) -> Iterator[Row]:
+def rows(seed: int, english: int = 60_000, other: int = 8_000) -> Iterator[Row]:
     """Yield the synthetic rows: prompts and replies of every language, harmless code and documentation."""
     rng = random.Random(seed)
     wrappers = _wrappers()
@@ -146,6 +146,25 @@ def rows(seed: int, english: int = 60_000, other: int = 6_000) -> Iterator[Row]:
                 seen.add((row.prompt, row.text))
                 yield row
     yield from files(rng)
+    yield from whole()
+
+
+def whole() -> Iterator[Row]:
+    """Yield the English prompts and replies that are written out, each with its label."""
+    for path in sorted(FOLDER.glob("whole_*.toml")):
+        lists = tomllib.loads(path.read_text(encoding="utf-8"))
+        for request in lists.get("request", []):
+            label, kinds = _judged(request)
+            yield Row("synthesis_whole_prompts", "en", "prompt", "prompt", None, request["text"], label, kinds, ())
+        for reply in lists.get("reply", []):
+            label, kinds = _judged(reply)
+            asked, said = reply["prompt"], reply["text"]
+            yield Row("synthesis_whole_replies", "en", "response", "response", asked, said, label, kinds, ())
+
+
+def _judged(written: dict[str, str]) -> tuple[int, tuple[int, ...]]:
+    """Return the label and category of what has a category only if it is harmful."""
+    return (UNSAFE, (CATEGORIES.index(written["category"]),)) if "category" in written else (SAFE, ())
 
 
 def _row(language: str, ask: Ask, prompt: str | None = None) -> Row:
