@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import random
 import sys
 import tomllib
 from dataclasses import replace
@@ -270,8 +271,10 @@ def test_what_is_written_out_has_both_labels_and_a_category_only_where_it_is_har
     assert {(row.role, row.label) for row in rows} == {
         (role, label) for role in ("prompt", "response") for label in (0, 1)
     }
-    assert all(bool(row.categories) == bool(row.label) for row in rows)
-    assert len({(row.prompt, row.text) for row in rows}) == len(rows)
+    assert {row.categories != () for row in rows if row.label} == {True}
+    for role in ("prompt", "response"):
+        labels = {(corpus.key(row.prompt or ""), corpus.key(row.text)): row.label for row in rows if row.role == role}
+        assert len(labels) == sum(row.role == role for row in rows)  # nothing twice, under one label or two
 
 
 def test_areas_of_a_language_join_its_lists() -> None:
@@ -281,8 +284,26 @@ def test_areas_of_a_language_join_its_lists() -> None:
     assert set(lists["unsafe"]) <= set(english.unsafe[lists["category"]])
     assert set(lists["look_alike"]) <= set(english.look_alike[lists["category"]])
     assert set(lists["requests_safe"]) <= set(english.safe["requests"])
-    both = {goal for each in english.unsafe.values() for goal in each}
-    assert not both & {goal for each in english.look_alike.values() for goal in each}
+
+
+def test_no_text_of_a_list_is_harmful_and_harmless() -> None:
+    for language in synthesize.languages():
+        harmful, harmless = (
+            {corpus.key(text) for table in tables for texts in table.values() for text in texts}
+            for tables in ((language.unsafe, language.requests), (language.look_alike, language.safe))
+        )
+        assert not harmful & harmless, language.name
+
+
+def test_the_form_of_a_request_does_not_tell_its_label() -> None:
+    for language in synthesize.languages():
+        rng = random.Random(0)
+        whole = {
+            ask.label: sum(draw(rng).goal is None for _ in range(2000)) / 2000
+            for draw in (language.harmful, language.harmless)
+            for ask in [draw(rng)]
+        }
+        assert whole[1] == pytest.approx(whole[0], abs=0.06), language.name
 
 
 def test_replies_are_refused_and_answered_and_labelled_by_what_they_say() -> None:
@@ -533,12 +554,18 @@ def test_the_ends_of_texts_learn_what_the_texts_mean(
     texts = ["how to bake a cake", "you are an idiot", "what a nice day"]
     words = Tokenizer.from_file(str(trained[1]))
     goals = np.linalg.qr(np.random.default_rng(0).normal(size=(SMALL.hidden, SMALL.hidden)))[0][: len(texts)]
-    torch.save({"model": Mini(SMALL).state_dict()}, tmp_path / "start.pt")
+    first = Mini(SMALL).state_dict()
+    torch.save({"model": first}, tmp_path / "start.pt")
     few = {**config, "positions": 8_000, "translated": 0.0, "rate": 0.005}
 
     run = distill.Distilling(few, tmp_path / "run", tmp_path / "start.pt", goals.astype(np.float16))
+    assert torch.equal(run.model.embedding.weight, first["embedding.weight"])
     run.over(distill.batches(texts, words, few, seed=1), None)
 
+    again = distill.Distilling(few, tmp_path / "run", tmp_path / "start.pt", goals.astype(np.float16))
+    again.over(distill.batches(texts, words, few, seed=1), None)
+    assert again.step == run.step  # what is finished stays as it is
+    assert all(torch.equal(value, again.learned()[name]) for name, value in run.learned().items())
     risks = [json.loads(line)["risk"] for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     assert risks[-1] < 0.1
     assert set(run.learned()) == set(Mini(SMALL).state_dict())

@@ -1,6 +1,6 @@
 """Give the words of other languages the meaning of the English ones, before anything is learned of them.
 
-python scripts/train/align.py --data CORPUS --checkpoint RUN/last.pt --tokenizer RUN/tokenizer.json --out ALIGNED.pt
+python scripts/train/align.py --data CORPUS --checkpoint RUN/carried.pt --tokenizer RUN/tokenizer.json --out ALIGNED.pt
 
 The embedding is moved, as little as may be, so that the pieces of every word in synthesis/words.tsv have the mean that
 its English word has; tokens that English texts are written with stay as they are. The layers above, which learned

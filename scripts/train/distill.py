@@ -25,7 +25,7 @@ import numpy as np
 import synthesize
 import torch
 from compose import END
-from corpus import Row
+from corpus import Row, digest
 from lexicon import Lexicon
 from model import Mini, Shape
 from numpy.typing import NDArray
@@ -56,11 +56,13 @@ def english(rows: list[Row]) -> list[str]:
 
 
 def meanings(texts: list[str], path: Path) -> NDArray[np.float16]:
-    """Return the embeddings of the texts by all-MiniLM-L6-v2, (texts, hidden), of length 1; kept in `path`."""
+    """Return the embeddings of the texts by all-MiniLM-L6-v2, (texts, hidden), of length 1; kept in `path`, an .npz."""
+    name = digest("\0".join(texts))
     if path.exists():
-        kept: NDArray[np.float16] = np.load(path)
-        if len(kept) == len(texts):
-            return kept
+        kept = np.load(path)
+        if str(kept["texts"]) == name:
+            found: NDArray[np.float16] = kept["meanings"]
+            return found
     from transformers import AutoModel
 
     model = AutoModel.from_pretrained(source_folder()).eval()
@@ -79,7 +81,9 @@ def meanings(texts: list[str], path: Path) -> NDArray[np.float16]:
             states = model(input_ids=batch, attention_mask=mask).last_hidden_state.float()
         mean = (states * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
         out[chosen] = functional.normalize(mean, dim=-1).half().numpy()
-    np.save(path, out)
+    partly = path.with_suffix(".partly.npz")
+    np.savez(partly, texts=name, meanings=out)
+    partly.replace(path)
     return out
 
 
@@ -160,11 +164,13 @@ def main() -> None:
     args.run.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(config["threads"])
     texts = english(synthesize.known(args.data, config))
-    goals = meanings(texts, args.meanings or args.run / "meanings.npy")
+    goals = meanings(texts, args.meanings or args.run / "meanings.npz")
     tokenizer = Tokenizer.from_file(str(args.tokenizer))
     training = Distilling(config, args.run, args.start, goals)
     signal.signal(signal.SIGTERM, training.stop)
     training.over(batches(texts, tokenizer, config, config["seed"] + training.step), None)
+    if training.done < 1:
+        raise SystemExit("the run was stopped; it goes on from its checkpoint")
     torch.save({"model": training.learned()}, args.run / "start.pt")
 
 

@@ -1,4 +1,4 @@
-"""From a corpus to models/riskline-mini in one command; a step whose result is there is not done again.
+"""From a corpus to models/riskline-mini in one command; what was learned is not learned again.
 
 python scripts/train/pipeline.py --data CORPUS --run RUN [--config scripts/train/mini.toml]
 """
@@ -12,7 +12,6 @@ import tomllib
 from pathlib import Path
 
 HERE = Path(__file__).parent
-GUARD = HERE.parents[1] / "models" / "riskline-mini"
 
 
 def run(script: str, *arguments: str | Path) -> str:
@@ -50,8 +49,9 @@ def main() -> None:
         run("start.py", "--config", args.config, "--tokenizer", tokenizer, "--out", carried)
     if not aligned.exists():
         run("align.py", "--data", args.data, "--checkpoint", carried, "--tokenizer", tokenizer, "--out", aligned)
-    run("distill.py", *shared, "--start", aligned, "--run", args.run / "distilled")
     start = args.run / "distilled" / "start.pt"
+    if not start.exists():
+        run("distill.py", *shared, "--start", aligned, "--run", start.parent)
     config = tomllib.loads(args.config.read_text())
     controversial = args.run / "annotate" / "controversial.txt"
     if not controversial.exists():

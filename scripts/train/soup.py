@@ -1,6 +1,6 @@
 """Average the weights of runs that started alike: a model that knows more than any of them and costs no more than one.
 
-python scripts/train/soup.py --out RUN/last.pt RUN/member-0 RUN/member-1 ...
+python scripts/train/soup.py --out RUN/after-0/last.pt RUN/round-0-0 RUN/round-0-1 ...
 
 Wortsman et al. 2022, "Model soups". The logs are put together beside the checkpoint.
 """

