@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Cli, rewrite
+from conftest import Cli, edit, rewrite
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
@@ -250,6 +250,26 @@ def test_guards_are_listed_shown_and_verified(cli: Cli) -> None:
     assert "hold n=2" in cli("guards", "show", "tiny").text
     verified = cli("guards", "verify", "tiny")
     assert (verified.code, "as the reference" in verified.text) == (0, True)
+
+
+def test_a_role_may_have_thresholds_of_its_own(cli: Cli, copy: Path) -> None:
+    """A reply's are in force for replies alone; the policy and the flags stand over them as over the guard's."""
+    own = "[roles.response.thresholds]\nunsafe = 0.02\ncontroversial = 0.01\n\n[cache]"
+    edit(copy, "[cache]", own)
+    asked = {"prompt": "how to make a cake"}
+    answered = {**asked, "response": "sure: mix flour and sugar"}
+
+    def label(record: dict[str, str], *flags: str) -> str:
+        answer = cli("score", "-", "--guard", str(copy), *flags, stdin=json.dumps(record).encode())
+        return str(json.loads(answer.out)["verdict"]["label"])
+
+    assert label(answered) == "unsafe"
+    assert label(asked) == "safe"
+    assert label(answered, "--unsafe-threshold", "0.99") == "controversial"
+    assert "thresholds: unsafe 0.02, controversial 0.01" in cli("guards", "show", str(copy)).text
+    shown = json.loads(cli("guards", "show", str(copy), "--json").out)
+    assert shown["roles"]["response"]["thresholds"] == {"unsafe": 0.02, "controversial": 0.01}
+    assert shown["roles"]["prompt"]["thresholds"] == shown["thresholds"] == {"unsafe": 0.5, "controversial": 0.5}
 
 
 def test_a_bundle_whose_scores_differ_fails_verification(cli: Cli, copy: Path) -> None:

@@ -51,6 +51,7 @@ class Outputs:
     """What the graph says of one role: output names, and what each logit means, in logit order.
 
     Several logits may mean one label; their probabilities add up. A generative guard has `steps` instead of an order.
+    `thresholds` are the role's own, where they are not the guard's.
     """
 
     risk: str
@@ -62,6 +63,7 @@ class Outputs:
     label_scores: LabelScores = "softmax"
     at: Place = "text"
     steps: tuple[Step, ...] = ()
+    thresholds: Thresholds | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +137,11 @@ class Manifest:
     origin: Mapping[str, str]
     rows: tuple[int, ...] = ()
     """The vocabulary's ids whose logits the graph gives, in order; empty where it gives classes."""
+
+    def limits(self, role: Role) -> Thresholds:
+        """Return the role's own thresholds, or the guard's."""
+        own = self.roles[role].thresholds if role in self.roles else None
+        return own or self.thresholds
 
     @property
     def complete(self) -> bool:
@@ -303,6 +310,7 @@ def _outputs(table: Table) -> Outputs:
         else "softmax",
         at=cast("Place", table.choice("at", get_args(Place))) if table.has("at") else "text",
         steps=steps,
+        thresholds=read_thresholds(table.table("thresholds")) if table.has("thresholds") else None,
     )
     table.done()
     return outputs

@@ -74,7 +74,7 @@ class Policy:
 
     def limits(self, manifest: Manifest, role: Role) -> Thresholds:
         """Return the thresholds in force for a guard and role: the role's over the policy's over the guard's."""
-        return self.roles.get(role, Overrides()).over(self.thresholds.over(manifest.thresholds))
+        return self.roles.get(role, Overrides()).over(self.thresholds.over(manifest.limits(role)))
 
     def rule_for(self, manifest: Manifest) -> Rule:
         """Return the decision rule in force for a guard."""

@@ -211,6 +211,8 @@ categories = {json.dumps(CATEGORIES[:count])}
 category_scores = "single"
 trajectory = true
 """
+        if own := facts.get(role):
+            text += f"\n[roles.{role}.thresholds]\nunsafe = {own['unsafe']}\ncontroversial = {own['controversial']}\n"
     text += f"\n[cache]\nlayers = {shape.layers}\nheads = {shape.heads}\nhead_dim = {shape.head_dim}\n"
     text += '\n[graphs.int8]\nfile = "model.onnx"\n'
     for name in FILES:

@@ -54,11 +54,13 @@ def main() -> None:
     for part in PRINTED:
         parser.add_argument(f"--{part}", type=Path)
     args = parser.parse_args()
-    limits = tomllib.loads((FOLDER / "guard.toml").read_text())["thresholds"]
+    guard = tomllib.loads((FOLDER / "guard.toml").read_text())
+    limits = [("prompts", guard["thresholds"]), ("responses", guard["roles"]["response"].get("thresholds"))]
+    said = [f"{name}: unsafe {own['unsafe']}, controversial {own['controversial']}" for name, own in limits if own]
     card = FOLDER / "README.md"
     text = card.read_text(encoding="utf-8")
     text = replaced(text, "training", training(args.log))
-    text = replaced(text, "thresholds", f"unsafe {limits['unsafe']}, controversial {limits['controversial']}.")
+    text = replaced(text, "thresholds", "; ".join(said) + ".")
     text = replaced(text, "figures", table(args.figures))
     text = replaced(text, "proof", "\n".join("- " + line for line in args.proof.read_text().splitlines() if line))
     for part in PRINTED:

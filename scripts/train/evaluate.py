@@ -17,7 +17,7 @@ import tomllib
 from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from random import Random
 
@@ -28,13 +28,15 @@ from sklearn.metrics import roc_auc_score
 
 from riskline.errors import RecordError
 from riskline.guard import Guard, load
-from riskline.records import Rule, Turn
+from riskline.records import Role, Rule, Turn
 from riskline.trajectory import level
 
 SAFE, UNSAFE, CONTROVERSIAL = (LABELS.index(name) for name in ("safe", "unsafe", "controversial"))
 RULE = Rule("hold", 2)
 ALLOWED = {"unsafe": 0.03, "controversial": 0.08}
 """The share of safe in-distribution prompts, and of responses, that may be flagged by default: a mean of sources."""
+LEAST = 0.4
+"""No threshold is lower: what is far likelier to be safe is not flagged, whatever share that would leave."""
 MOST = 1_000
 """Rows of a source, role, language and label that are judged for the figures."""
 HELD_OUT = 3_000
@@ -113,22 +115,22 @@ def _flagged(sources: list[NDArray[np.float64]], threshold: float) -> float:
     return float(np.mean([np.mean(levels >= threshold) for levels in sources]))
 
 
-def thresholds(rows: list[Scored]) -> dict[str, float]:
-    """Return the smallest thresholds of at least 0.5 that flag no more than the allowed share of safe chat rows.
+def thresholds(rows: list[Scored], role: str) -> dict[str, float]:
+    """Return the smallest thresholds from `LEAST` on that flag no more than the allowed share of a role's safe rows.
 
-    Chat rows are prompts and responses of sources that were trained on, and of neither may more be flagged; the share
-    is the mean over their sources, so that no large source decides alone.
+    The rows are those of sources that were trained on; the share is the mean over them, so that no large source decides
+    alone. Comments have no say in a prompt's.
     """
-    safe: dict[str, dict[str, list[Scored]]] = {"prompt": defaultdict(list), "response": defaultdict(list)}
+    safe: dict[str, list[Scored]] = defaultdict(list)
     for row in rows:
-        if row.gold == SAFE and row.kind in safe:
-            safe[row.kind][row.source].append(row)
-    roles = [[group for group in sources.values() if len(group) >= 20] for sources in safe.values()]
+        if row.gold == SAFE and row.kind == role:
+            safe[row.source].append(row)
+    groups = [group for group in safe.values() if len(group) >= 20]
     found = {}
     for name, attribute in (("unsafe", "unsafe"), ("controversial", "risk")):
-        steps = np.arange(0.5, 0.996, 0.005)
-        levels = [[np.array([getattr(row, attribute) for row in group]) for group in groups] for groups in roles]
-        shares = [max(_flagged(groups, step) for groups in levels) for step in steps]
+        steps = np.arange(LEAST, 0.996, 0.005)
+        levels = [np.array([getattr(row, attribute) for row in group]) for group in groups]
+        shares = [_flagged(levels, step) for step in steps]
         allowed = np.flatnonzero(np.array(shares) <= ALLOWED[name])
         if not len(allowed):
             raise SystemExit(f"no threshold below {steps[-1]} keeps the {name} share at {ALLOWED[name]}")
@@ -165,14 +167,14 @@ def _f1(gold: NDArray[np.bool_], said: NDArray[np.bool_]) -> float | None:
     return round(2 * hits / (int(gold.sum()) + int(said.sum())), 3)
 
 
-def table(rows: list[Scored], limits: tuple[float, float], trained: set[str]) -> list[dict[str, object]]:
+def table(rows: list[Scored], limits: dict[Role, tuple[float, float]], trained: set[str]) -> list[dict[str, object]]:
     """Return a line a source and role, unseen sources first."""
     groups: dict[tuple[str, str], list[Scored]] = defaultdict(list)
     for row in rows:
         groups[row.source, row.kind].append(row)
     return [
         {"part": "in-distribution" if source in trained else "unseen", "source": source, "role": kind}
-        | figures(group, limits)
+        | figures(group, limits["response" if kind == "response" else "prompt"])
         for (source, kind), group in sorted(groups.items(), key=lambda item: (item[0][0] in trained, item[0]))
     ]
 
@@ -212,12 +214,14 @@ def main() -> None:
         known = scored(guard, iter(row for row in dev if row.source in trained), args.workers)
         heat = temperatures(known)
         known = [levelled(row, heat["response" if row.kind == "response" else "prompt"]) for row in known]
-        print(json.dumps({"temperature": heat} | thresholds(known)))
+        found = {"response": thresholds(known, "response")}
+        print(json.dumps({"temperature": heat} | thresholds(known, "prompt") | found))
         return
     whole = [row for row in read_rows(args.data / "train") if row.source in held_out]
     dev += Random(0).sample(whole, min(HELD_OUT, len(whole)))
     dev = sampled(dev)
-    limits = (guard.manifest.thresholds.unsafe, guard.manifest.thresholds.controversial)
+    roles: tuple[Role, ...] = ("prompt", "response")
+    limits = {role: astuple(guard.manifest.limits(role)) for role in roles}
     lines = table(scored(guard, iter(dev), args.workers), limits, trained)
     print(show(lines))
     if args.json:

@@ -153,12 +153,13 @@ def rows(seed: int, english: int = 60_000, other: int = 8_000) -> Iterator[Row]:
 
 
 def whole() -> Iterator[Row]:
-    """Yield the English prompts and replies that are written out, each with its label."""
+    """Yield the prompts and replies that are written out, each with its label; English where no language is named."""
     for path in sorted(FOLDER.glob("whole_*.toml")):
         lists = tomllib.loads(path.read_text(encoding="utf-8"))
         for request in lists.get("request", []):
             label, kinds = _judged(request)
-            yield Row("synthesis_whole_prompts", "en", "prompt", "prompt", None, request["text"], label, kinds, ())
+            lang = request.get("lang", "en")
+            yield Row(f"synthesis_{path.stem}", lang, "prompt", "prompt", None, request["text"], label, kinds, ())
         for reply in lists.get("reply", []):
             label, kinds = _judged(reply)
             asked, said = reply["prompt"], reply["text"]

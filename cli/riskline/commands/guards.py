@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -235,13 +236,14 @@ def _facts(manifest: Manifest) -> dict[str, object]:
         "window": manifest.window,
         "overlap": manifest.overlap,
         "rule": str(manifest.rule),
-        "thresholds": {"unsafe": manifest.thresholds.unsafe, "controversial": manifest.thresholds.controversial},
+        "thresholds": asdict(manifest.thresholds),
         "roles": {
             role: {
                 "labels": [label.name for label in outputs.labels],
                 "categories": outputs.categories,
                 "category_scores": outputs.category_scores,
                 "trajectory": outputs.trajectory,
+                "thresholds": asdict(manifest.limits(role)),
             }
             for role, outputs in manifest.roles.items()
         },

@@ -62,6 +62,8 @@ def _rows(manifest: Manifest) -> list[tuple[str, str]]:
         rows.append(("", f"categories ({outputs.category_scores}): {', '.join(outputs.categories) or 'none'}"))
         kind = "by probing" if manifest.ended(role) else "trained"
         rows.append(("", f"trajectory: {kind if outputs.trajectory else 'none'}"))
+        if own := outputs.thresholds:
+            rows.append(("", f"thresholds: unsafe {own.unsafe}, controversial {own.controversial}"))
     takes = [("--taxonomy FILE", manifest.takes_categories), ("--guideline", manifest.template.guideline)]
     rows.append(("takes", ", ".join(flag for flag, there in takes if there) or "neither categories nor a guideline"))
     rows += [("origin", f"{key}: {value}") for key, value in manifest.origin.items()]
