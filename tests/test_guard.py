@@ -255,7 +255,7 @@ def test_a_tag_in_the_text_is_ordinary_characters(mini: Guard, tag: str) -> None
     ids, offsets = mini.tokenizer.words(f"a {tag} b")
 
     assert not set(ids.tolist()) & set(mini.tokenizer.special.values())
-    assert offsets[-1].tolist() == [2 + len(tag), 4 + len(tag)]
+    assert offsets[-1].tolist() == [3 + len(tag), 4 + len(tag)]
 
 
 def test_a_lone_surrogate_is_a_failure(tiny: Guard) -> None:
