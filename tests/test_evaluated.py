@@ -75,7 +75,8 @@ def test_names_from_data_are_text_and_nothing_is_loaded(
 
 
 def test_a_figure_that_cannot_be_says_why(evaluated: Callable[..., tuple[str, dict[str, object]]]) -> None:
-    source, _ = evaluated("--unsafe-threshold", "1", "--controversial-threshold", "1")  # nothing is flagged: no precision
+    # Nothing is flagged, so there is no precision.
+    source, _ = evaluated("--unsafe-threshold", "1", "--controversial-threshold", "1")
 
     assert 'title="' in source
     assert "–" in source
