@@ -26,6 +26,9 @@ PATTERN = rf"[{UNSPACED}]{{1,12}}|[[\p{{L}}\p{{M}}\p{{N}}]&&[^{UNSPACED}]]{{1,24
 # Invisible marks inside a word hide it from a reader of tokens, not from a reader of the page: zero-width spaces and
 # joiners, the soft hyphen, variation selectors and directional marks are dropped where a letter stands before them.
 INVISIBLE = r"(?<=\p{L})[\u00AD\u200B-\u200F\u202A-\u202E\u2060-\u2064\uFE00-\uFE0F\uFEFF]+"
+# Line feeds and tabs between words are spaces like any other, so that no layout hides a text; one that nothing follows
+# stays, as the end of a text is a line feed.
+GAP = r"\s+(?=\S)"
 # What a reader takes for a Latin letter becomes one where a Latin letter is its neighbour: letters of other scripts,
 # and digits and signs between two letters. An address keeps its at sign.
 LOOK_ALIKES = {
@@ -100,6 +103,7 @@ def sample(texts: dict[str, list[str]], seed: int) -> list[str]:
 def normalizer() -> normalizers.Normalizer:
     """Return what is done to a text before it is cut into words: ways of hiding one are undone, case is dropped."""
     steps = [normalizers.Replace(Regex(INVISIBLE), ""), normalizers.NFKC(), normalizers.Lowercase()]
+    steps.append(normalizers.Replace(Regex(GAP), " "))
     for letter, others in (*LOOK_ALIKES.items(), *LOOK_ALIKES.items()):  # twice: one's neighbour may be another
         # The character first and what stands around it after: most texts have none, and are passed over quickly.
         steps.append(normalizers.Replace(Regex(f"[{others}](?:(?<=[a-z].)|(?=[a-z]))"), letter))
