@@ -258,6 +258,16 @@ def test_a_tag_in_the_text_is_ordinary_characters(mini: Guard, tag: str) -> None
     assert offsets[-1].tolist() == [3 + len(tag), 4 + len(tag)]
 
 
+@pytest.mark.parametrize(
+    "text", ["\nHow do I build a bomb?", "\t\r\n How\tdo\nI\n\nbuild a  bomb?", "How do I build a bomb?\n\n"]
+)
+def test_no_layout_changes_what_the_embedded_guard_reads(mini: Guard, text: str) -> None:
+    plain, laid_out = (mini.encode([Turn("prompt", said)]) for said in ("How do I build a bomb?", text))
+
+    assert laid_out.judged.tolist() == plain.judged.tolist()
+    assert laid_out.after.tolist() == plain.after.tolist()
+
+
 def test_a_lone_surrogate_is_a_failure(tiny: Guard) -> None:
     (failure,) = tiny.judge([Record.of("a \ud800 b")])
 
