@@ -11,7 +11,6 @@ models that stand in RUN/annotate are not trained again.
 
 from __future__ import annotations
 
-import argparse
 import sys
 import tomllib
 from collections import Counter
@@ -27,7 +26,7 @@ from model import Mini
 from numpy.typing import NDArray
 from synthesize import CONTROVERSIAL, SAFE
 from tokenizers import Tokenizer
-from train import Training
+from train import Training, arguments
 
 SIDES = ("strict", "loose")
 
@@ -81,13 +80,7 @@ def disagreements(
 
 def main() -> None:
     """Write the digests, and say how many rows of each source became controversial."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--config", type=Path, required=True)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--tokenizer", type=Path, required=True)
-    parser.add_argument("--start", type=Path, required=True)
-    parser.add_argument("--run", type=Path, required=True)
-    args = parser.parse_args()
+    args = arguments(__doc__).parse_args()
     config = tomllib.loads(args.config.read_text())
     tokenizer = Tokenizer.from_file(str(args.tokenizer))
     rows = synthesize.known(args.data, config)

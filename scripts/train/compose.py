@@ -251,14 +251,18 @@ class Composer:
     def batches(self, tokens: int, pool: int = 2048) -> Iterator[list[Example]]:
         """Yield batches of about `tokens` padded positions, of similar lengths."""
         while True:
-            examples = sorted((e for _ in range(pool) if (e := self.example())), key=lambda e: len(e.ids))
-            groups: list[list[Example]] = [[]]
-            for example in examples:
-                if groups[-1] and (len(groups[-1]) + 1) * len(example.ids) > tokens:
-                    groups.append([])
-                groups[-1].append(example)
-            self.rng.shuffle(groups)
-            yield from groups
+            yield from grouped([e for _ in range(pool) if (e := self.example())], tokens, self.rng)
+
+
+def grouped(examples: list[Any], tokens: int, rng: random.Random) -> list[list[Any]]:
+    """Return batches of about `tokens` padded positions, of similar lengths, in an order of chance."""
+    groups: list[list[Any]] = [[]]
+    for example in sorted(examples, key=lambda example: len(example.ids)):
+        if groups[-1] and (len(groups[-1]) + 1) * len(example.ids) > tokens:
+            groups.append([])
+        groups[-1].append(example)
+    rng.shuffle(groups)
+    return groups
 
 
 def _joined(parts: list[Part]) -> Part:

@@ -12,7 +12,6 @@ Reimers and Gurevych 2020, "Making Monolingual Sentence Embeddings Multilingual 
 
 from __future__ import annotations
 
-import argparse
 import random
 import signal
 import tomllib
@@ -24,7 +23,7 @@ from typing import Any
 import numpy as np
 import synthesize
 import torch
-from compose import END
+from compose import END, grouped
 from corpus import Row, digest
 from lexicon import Lexicon
 from model import Mini, Shape
@@ -33,7 +32,7 @@ from start import source_folder
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional
-from train import Training
+from train import Training, arguments
 
 LONGEST = 400
 """Characters of a text that are read."""
@@ -139,38 +138,23 @@ def batches(texts: list[str], tokenizer: Tokenizer, config: dict[str, Any], seed
             written = lexicon.translated(texts[text], rng) if rng.random() < config["translated"] else texts[text]
             ids = tokenizer.encode(written, add_special_tokens=False).ids[: config["width"] - 2]
             pool.append(Meant([rng.choice(tags), *ids, *end], text))
-        pool.sort(key=lambda meant: len(meant.ids))
-        groups: list[list[Meant]] = [[]]
-        for meant in pool:
-            if groups[-1] and (len(groups[-1]) + 1) * len(meant.ids) > config["tokens"]:
-                groups.append([])
-            groups[-1].append(meant)
-        rng.shuffle(groups)
-        yield from groups
+        yield from grouped(pool, config["tokens"], rng)
 
 
 def main() -> None:
     """Distil, or go on."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--config", type=Path, required=True)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--tokenizer", type=Path, required=True)
-    parser.add_argument("--start", type=Path, required=True)
-    parser.add_argument("--run", type=Path, required=True)
-    parser.add_argument("--meanings", type=Path, help="where the embeddings are kept; else in the run's folder")
-    args = parser.parse_args()
+    args = arguments(__doc__).parse_args()
     config = tomllib.loads(args.config.read_text())
     config |= config["distill"]
     args.run.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(config["threads"])
     texts = english(synthesize.known(args.data, config))
-    goals = meanings(texts, args.meanings or args.run / "meanings.npz")
+    goals = meanings(texts, args.run / "meanings.npz")
     tokenizer = Tokenizer.from_file(str(args.tokenizer))
     training = Distilling(config, args.run, args.start, goals)
     signal.signal(signal.SIGTERM, training.stop)
     training.over(batches(texts, tokenizer, config, config["seed"] + training.step), None)
-    if training.done < 1:
-        raise SystemExit("the run was stopped; it goes on from its checkpoint")
+    training.require_end()
     torch.save({"model": training.learned()}, args.run / "start.pt")
 
 

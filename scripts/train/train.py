@@ -199,6 +199,11 @@ class Training:
         if glance and not self.stopped:
             self._log(self._glance(glance))
 
+    def require_end(self) -> None:
+        """End the program with an error where the run was stopped before its end, so that nobody goes on from it."""
+        if self.done < 1:
+            raise SystemExit("the run was stopped; it goes on from its checkpoint")
+
     def _glance(self, glance: Glance) -> dict[str, Any]:
         """Look with the averaged weights, then go on with the last ones."""
         last = {name: value.clone() for name, value in self.model.state_dict().items()}
@@ -213,17 +218,23 @@ class Training:
             log.write(json.dumps(line) + "\n")
 
 
-def main() -> None:
-    """Train, or go on training."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def arguments(about: str | None, *, start: bool = True) -> argparse.ArgumentParser:
+    """Return what every script that trains is told; `start` says whether it must be told where it starts from."""
+    parser = argparse.ArgumentParser(description=about)
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True, help="the corpus, with its folders train/ and dev/")
     parser.add_argument("--tokenizer", type=Path, required=True)
-    parser.add_argument("--start", type=Path, help="the state to start from: distill.py's, or another run's last.pt")
+    parser.add_argument("--start", type=Path, required=start, help="the state to start from: an earlier step's")
+    parser.add_argument("--run", type=Path, required=True, help="folder of checkpoint and log; a run goes on from it")
+    return parser
+
+
+def main() -> None:
+    """Train, or go on training."""
+    parser = arguments(__doc__, start=False)
     parser.add_argument("--round", type=int, default=0, help="which of the configuration's rounds")
     parser.add_argument("--member", type=int, default=0, help="which of the round's runs")
     parser.add_argument("--controversial", type=Path, help="digests of rows that annotate.py found controversial")
-    parser.add_argument("--run", type=Path, required=True, help="folder of checkpoint and log; a run goes on from it")
     args = parser.parse_args()
     config = tomllib.loads(args.config.read_text())
     for name, value in config["rounds"][args.round]["runs"][args.member].items():
@@ -239,8 +250,7 @@ def main() -> None:
     tokenizer = Tokenizer.from_file(str(args.tokenizer))
     signal.signal(signal.SIGTERM, training.stop)
     training.on([*rows, *made], tokenizer, Glance(args.data, tokenizer, config["width"]))
-    if training.done < 1:
-        raise SystemExit("the run was stopped; it goes on from its checkpoint")
+    training.require_end()
 
 
 if __name__ == "__main__":
