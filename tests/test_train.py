@@ -24,9 +24,9 @@ import bundle  # noqa: E402
 import compare  # noqa: E402
 import compose  # noqa: E402
 import corpus  # noqa: E402
-import distill  # noqa: E402
 import glance as glance_of  # noqa: E402
 import graph  # noqa: E402
+import meanings  # noqa: E402
 import obfuscate  # noqa: E402
 import start  # noqa: E402
 import synthesize  # noqa: E402
@@ -548,35 +548,100 @@ def test_a_reply_is_learned_after_other_prompts_than_its_own(
     assert contexts == prompts
 
 
+@pytest.fixture
+def meant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> meanings.Meanings:
+    monkeypatch.setattr(meanings, "MEANING", 24)
+    monkeypatch.setattr(
+        synthesize, "sentences", lambda: [{"category": "", "en": "what a nice day", "de": "schön heute"}]
+    )
+    texts = {f"how to {verb} a {thing}": float(verb == "hurt") for verb in ("bake", "hurt") for thing in "abcdefgh"}
+    texts |= {"what a nice day": 0.0, "you are an idiot": float("nan")}
+    states = np.random.default_rng(0).normal(2.0, size=(len(texts), 24)).astype(np.float32)
+    states[:, 0] += 9 * np.array([label == 1.0 for label in texts.values()])
+    meanings.save(tmp_path / "meanings.npz", texts, states)
+    return meanings.Meanings(tmp_path / "meanings.npz")
+
+
 def test_the_ends_of_texts_learn_what_the_texts_mean(
-    trained: tuple[Path, Path], config: dict[str, object], tmp_path: Path
+    trained: tuple[Path, Path], config: dict[str, object], meant: meanings.Meanings, tmp_path: Path
 ) -> None:
-    texts = ["how to bake a cake", "you are an idiot", "what a nice day"]
     words = Tokenizer.from_file(str(trained[1]))
-    goals = np.linalg.qr(np.random.default_rng(0).normal(size=(SMALL.hidden, SMALL.hidden)))[0][: len(texts)]
-    first = Mini(SMALL).state_dict()
-    torch.save({"model": first}, tmp_path / "start.pt")
-    few = {**config, "positions": 8_000, "translated": 0.0, "rate": 0.005}
+    few = {**config, "positions": 24_000, "translated": 0.0, "rate": 0.005, "meanings": 1.0}
+    few |= {"meant_elsewhere": 0.0, "shape": {**config["shape"], "meaning": 24}}
 
-    run = distill.Distilling(few, tmp_path / "run", tmp_path / "start.pt", goals.astype(np.float16))
-    assert torch.equal(run.model.embedding.weight, first["embedding.weight"])
-    run.over(distill.batches(texts, words, few, seed=1), None)
+    run = train.Training(few, tmp_path / "run", None)
+    run.over(meant.batches(words, few, 1), None)
 
-    again = distill.Distilling(few, tmp_path / "run", tmp_path / "start.pt", goals.astype(np.float16))
-    again.over(distill.batches(texts, words, few, seed=1), None)
-    assert again.step == run.step  # what is finished stays as it is
-    assert all(torch.equal(value, again.learned()[name]) for name, value in run.learned().items())
-    risks = [json.loads(line)["risk"] for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
-    assert risks[-1] < 0.1
-    assert set(run.learned()) == set(Mini(SMALL).state_dict())
-    batch = next(distill.batches(texts, words, few, seed=1))
-    assert all(words.decode([meant.ids[0]], skip_special_tokens=False).startswith("<|") for meant in batch)
+    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert lines[-1]["meaning"] < 0.15  # 1 is chance
+    run.model.eval()
+    end = words.encode(compose.END).ids
+    risks = {}
+    for text in meant.texts[:16]:
+        ids = [words.token_to_id("<|prompt|>"), *words.encode(text).ids, *end]
+        risks[text] = 1 - float(run.model(torch.tensor([ids]))[0, -1, 0:3].softmax(-1)[0])
+    assert min(risk for text, risk in risks.items() if "hurt" in text) > 0.5
+    assert max(risk for text, risk in risks.items() if "bake" in text) < 0.5
+
+
+def test_meanings_have_mean_zero_and_a_verdict_heeds_the_label_and_the_other_texts(meant: meanings.Meanings) -> None:
+    assert meant.meanings.astype(np.float32).mean(0) == pytest.approx(np.zeros(24), abs=1e-2)
+    assert meant.meanings.astype(np.float32).std(0) == pytest.approx(np.ones(24), abs=1e-2)
+    known = {text: verdict for text, verdict in zip(meant.texts, meant.verdicts, strict=True) if text.startswith("how")}
+    assert all((verdict > 0.5) == ("hurt" in text) for text, verdict in known.items())
+    assert np.isnan(meant.verdicts[meant.texts.index("you are an idiot")])
+
+
+def test_a_sentence_in_another_language_has_the_english_meaning(
+    trained: tuple[Path, Path], config: dict[str, object], meant: meanings.Meanings
+) -> None:
+    words = Tokenizer.from_file(str(trained[1]))
+
+    batch = next(meant.batches(words, {**config, "meant_sentences": 1.0}, 1))
+
+    written = {tuple(words.encode(text).ids) for text in ("what a nice day", "schön heute")}
+    assert {tuple(text.ids[1 : -len(words.encode(compose.END).ids)]) for text in batch} == written
+    own = meant.meanings[meant.texts.index("what a nice day")]
+    assert all((text.meaning == own).all() and text.verdict < 0.5 for text in batch)
+
+
+def test_every_translated_sentence_is_there_in_every_language() -> None:
+    for sentence in synthesize.sentences():
+        assert sentence.pop("category") in {"", *synthesize.CATEGORIES}
+        assert all(sentence.values())
+    assert len({sentence["en"] for sentence in synthesize.sentences()}) == len(synthesize.sentences())
 
 
 def test_english_texts_and_prompts_are_what_has_a_meaning() -> None:
-    def row(lang: str, prompt: str | None, text: str) -> corpus.Row:
-        return corpus.Row("one", lang, "response", "response", prompt, text, 0, (), ())
+    def row(lang: str, kind: str, prompt: str | None, text: str, label: int = 0) -> corpus.Row:
+        return corpus.Row("one", lang, kind, "response", prompt, text, label, (), ())
 
-    rows = [row("en", "why", "so"), row("en", None, "so"), row("de", "warum", "darum"), row("en", "why", " ")]
+    rows = [row("en", "response", "why", "so"), row("en", "response", None, "so"), row("de", "prompt", None, "darum")]
+    rows += [row("en", "response", "why", " "), row("en", "prompt", None, "how", 1), row("en", "prompt", None, "how")]
 
-    assert distill.english(rows) == ["so", "why"]
+    found = meanings.english(rows)
+
+    assert list(found) == ["so", "why", "how"]
+    assert found["how"] == 0.5
+    assert np.isnan([found["so"], found["why"]]).all()
+
+
+def test_a_text_gets_marks_around_it(trained: tuple[Path, Path], data: Path, config: dict[str, object]) -> None:
+    one = composer(data, trained[1], {**config, "marked": 1.0, "noise": 0.0, "translated": 0.0})
+    one.openings["marks"] = [["<", ">"]]
+    row = next(row for row in one.rows if not row.spans)
+
+    part = one._text(row)
+
+    assert part.ids.tolist() == one._encode(f"<{row.text}>")[0]
+
+
+def test_what_is_harmful_only_after_its_own_prompt_stays_there(
+    trained: tuple[Path, Path], data: Path, config: dict[str, object]
+) -> None:
+    one = composer(data, trained[1], {**config, "swapped": 1.0, "disguised": 0.0, "context": 0.0, "unswapped": ["few"]})
+    row = next(row for row in one.rows if row.role == "response")
+
+    contexts = {tuple(ids[1:-1]) for _ in range(60) if len(ids := one._context(row)) > 1}
+
+    assert contexts == {tuple(one._encode(row.prompt)[0])}

@@ -1,7 +1,7 @@
 """Find the controversial rows among those labelled safe or unsafe: where a strict and a loose model disagree.
 
 python scripts/train/annotate.py --config scripts/train/mini.toml --data CORPUS --tokenizer RUN/tokenizer.json \
-    --start RUN/distilled/start.pt --run RUN/annotate
+    --start RUN/after-0/last.pt --run RUN/annotate
 
 The recipe of the Qwen3Guard report (arXiv 2510.14276, section 3.2): the rows are cut in halves, on each a model learns
 from more unsafe rows than safe ones (strict) and another from more safe ones (loose), and both judge the other half. A
@@ -51,7 +51,7 @@ def learned(
 ) -> Mini:
     """Train one model, or read the one that stands in `run`, and return it with its averaged weights."""
     training = Training(config, run, start)
-    training.on(rows, tokenizer, glance)
+    training.on(rows, tokenizer, glance, None)
     training.model.load_state_dict(training.mean)
     return training.model
 

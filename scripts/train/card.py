@@ -16,6 +16,7 @@ import tomllib
 from pathlib import Path
 
 PRINTED = ("robustness", "languages", "baselines", "compare")
+LOSSES = {"risk": "risk", "kind": "category", "meaning": "meaning", "verdict": "verdict"}
 FOLDER = Path(__file__).parents[2] / "models" / "riskline-mini"
 
 
@@ -33,7 +34,8 @@ def training(log: Path) -> str:
     members = [json.loads(line) for line in log.read_text().splitlines()]
     return "\n".join(
         f"- run {index}: {last['step']:,} steps, {last['tokens'] / 1e6:.1f} million positions, "
-        f"{last['minutes']:.0f} minutes; loss of the last steps: risk {last['risk']}, category {last['kind']}"
+        f"{last['minutes']:.0f} minutes; loss of the last steps: "
+        + ", ".join(f"{said} {last[name]}" for name, said in LOSSES.items() if name in last)
         for index, last in enumerate(members)
     )
 

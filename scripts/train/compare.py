@@ -2,7 +2,7 @@
 
 python scripts/train/compare.py --data CORPUS --run RUN [--positions 1500000] [NAME ...]
 
-RUN holds tokenizer.json, aligned.pt and distilled/start.pt as pipeline.py makes them; all variants but one start before
+RUN holds tokenizer.json, aligned.pt and after-0/last.pt as pipeline.py makes them; all variants but one start before
 whole texts were learned. A variant that has its figures in RUN/compare.json is not trained again. Every variant is
 judged by the mean of its last weights, as what ships is; the first one's last weights have a row of their own.
 """
@@ -87,17 +87,17 @@ class Mixer(Mini):
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "MiniLM, 4 layers": {},
-    "after the meanings of whole texts": {"from": "distilled/start.pt"},
-    "its own WordPiece vocabulary alone": {"wordpiece": True, "shape": {"layers": 4, "vocabulary": 30_525}},
+    "after the meanings of whole texts": {"from": "after-0/last.pt"},
+    "its own WordPiece vocabulary alone": {"wordpiece": True, "shape": {"vocabulary": 30_525}},
     "hashed token pairs added at the input": {"model": WithPairs},
-    "MiniLM, 6 layers": {"shape": {"layers": 6, "vocabulary": 41_000}},
-    "MiniLM, 3 layers": {"shape": {"layers": 3, "vocabulary": 41_000}},
+    "MiniLM, 6 layers": {"shape": {"layers": 6}},
+    "MiniLM, 3 layers": {"shape": {"layers": 3}},
     "without synthetic rows": {"synthesis": False},
     "next-token loss 0.1": {"next_token": 0.1},
     "from scratch, hidden 384, 4 layers": {"scratch": True, **LARGE},
     "from scratch, hidden 256, 6 layers": {
         "scratch": True,
-        "shape": {"layers": 6, "hidden": 256, "heads": 8, "inner": 1024, "vocabulary": 41_000},
+        "shape": {"layers": 6, "hidden": 256, "heads": 8, "inner": 1024},
         **LARGE,
     },
     "from scratch, hashed n-grams under a causal mixer": {"scratch": True, "model": Mixer, **LARGE},
@@ -141,7 +141,9 @@ def figures(glance: dict[str, dict[str, float]]) -> dict[str, float]:
 
 def learned(name: str, data: Path, run: Path, positions: int) -> dict[str, dict[str, float]]:
     """Train a variant and return its figures by name."""
-    config = tomllib.loads((HERE / "mini.toml").read_text()) | VARIANTS[name] | {"positions": positions, "hold": 0.3}
+    config = tomllib.loads((HERE / "mini.toml").read_text())
+    shape = config["shape"] | VARIANTS[name].get("shape", {})
+    config |= VARIANTS[name] | {"shape": shape, "positions": positions, "hold": 0.3}
     folder = run / name.replace(" ", "-").replace(",", "")
     tokenizer, first = beginning(config, run)
     training = Training(config, folder, None, config.get("model", Mini))
@@ -149,7 +151,7 @@ def learned(name: str, data: Path, run: Path, positions: int) -> dict[str, dict[
         training.model.load_state_dict(first, strict=False)
     rows = synthesize.known(data, config)
     glance = Glance(data, tokenizer, config["width"], rows=ROWS)
-    training.on([*rows, *synthesize.made(rows, config)], tokenizer, glance)
+    training.on([*rows, *synthesize.made(rows, config)], tokenizer, glance, None)
 
     def looked() -> dict[str, float]:
         return {"minutes": round(training.spent / 60, 1)} | figures(glance.look(training.model))

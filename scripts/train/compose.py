@@ -112,7 +112,7 @@ class Composer:
         asked: list[int] = []
         if row.role == "response" and row.prompt and self.rng.random() < 0.75:
             prompt = row.prompt
-            if self.rng.random() < self.config["swapped"]:
+            if row.source not in self.config["unswapped"] and self.rng.random() < self.config["swapped"]:
                 prompt = self._prompt()
             asked = [self.tags["prompt"], *self._asked(prompt)]
         earlier: list[int] = []
@@ -225,6 +225,9 @@ class Composer:
             text = self.lexicon.translated(text, self.rng)
         elif not row.spans and self.rng.random() < self.config["noise"]:
             text = obfuscate(text, self.rng)
+        if not row.spans and self.rng.random() < self.config["marked"]:
+            before, after = self.rng.choice(self.openings["marks"])
+            text = f"{before}{text}{after}"
         ids, offsets = self._encode(text)
         count = len(ids)
         if not count:

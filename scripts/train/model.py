@@ -25,6 +25,7 @@ class Shape:
     inner: int = 1536
     positions: int = 256
     classes: tuple[int, ...] = (3, 9, 3, 8)  # prompt risk, prompt category, response risk, response category
+    meaning: int = 768  # what meanings.py finds of a text
 
     @property
     def head_dim(self) -> int:
@@ -75,10 +76,12 @@ class Mini(nn.Module):
         self.norm = nn.LayerNorm(shape.hidden, EPSILON)
         self.layers = nn.ModuleList(Layer(shape) for _ in range(shape.layers))
         self.head = nn.Linear(shape.hidden, sum(shape.classes))
+        self.meaning = nn.Linear(shape.hidden, shape.meaning)  # for training alone: no graph has it
         for module in self.modules():
             if isinstance(module, nn.Linear | nn.Embedding):
                 nn.init.normal_(module.weight, std=0.02)
         nn.init.zeros_(self.head.bias)
+        nn.init.zeros_(self.meaning.bias)
 
     def embedded(self, ids: Tensor) -> Tensor:
         """Return what the first layer's norm reads, (batch, width, hidden)."""

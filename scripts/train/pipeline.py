@@ -30,15 +30,15 @@ def trained(number: int, count: int, start: Path, folder: Path, fixed: tuple[str
 
 
 def main() -> None:
-    """Tokenizer, start, meanings, controversial labels, rounds and their means, bundle, calibration, figures, card."""
+    """Tokenizer, start, meanings, rounds and their means, controversial labels, bundle, calibration, figures, card."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--config", type=Path, default=HERE / "mini.toml")
     args = parser.parse_args()
     args.run.mkdir(parents=True, exist_ok=True)
-    tokenizer, carried, aligned, checkpoint = (
-        args.run / name for name in ("tokenizer.json", "carried.pt", "aligned.pt", "last.pt")
+    tokenizer, carried, aligned, meanings, checkpoint = (
+        args.run / name for name in ("tokenizer.json", "carried.pt", "aligned.pt", "meanings.npz", "last.pt")
     )
     found, figures, proof = (args.run / name for name in ("found.json", "figures.json", "proof.txt"))
     data = ("--config", args.config, "--data", args.data)
@@ -49,21 +49,19 @@ def main() -> None:
         run("start.py", "--config", args.config, "--tokenizer", tokenizer, "--out", carried)
     if not aligned.exists():
         run("align.py", "--data", args.data, "--checkpoint", carried, "--tokenizer", tokenizer, "--out", aligned)
-    start = args.run / "distilled" / "start.pt"
-    if not start.exists():
-        run("distill.py", *shared, "--start", aligned, "--run", start.parent)
-    config = tomllib.loads(args.config.read_text())
-    controversial = args.run / "annotate" / "controversial.txt"
-    if not controversial.exists():
-        run("annotate.py", *shared, "--start", start, "--run", controversial.parent)
+    if not meanings.exists():
+        run("meanings.py", *data, "--out", meanings)
+    start, controversial = aligned, args.run / "annotate" / "controversial.txt"
     before: list[Path] = []
-    for number, members in enumerate(config["rounds"]):
-        fixed = (*shared, "--controversial", controversial)
+    for number, members in enumerate(tomllib.loads(args.config.read_text())["rounds"]):
+        if number == 1 and not controversial.exists():  # the first round learns meanings alone
+            run("annotate.py", *shared, "--start", start, "--run", controversial.parent)
+        fixed = (*shared, "--meanings", meanings, *(("--controversial", controversial) if number else ()))
         runs = trained(number, len(members["runs"]), start, args.run, fixed)
         start = args.run / f"after-{number}" / "last.pt"
         # The mean of the round before counts as one more run: what was learned so far is not lost in one round.
         run("soup.py", "--out", start, *before, *runs)
-        before = [start.parent]
+        before = [start.parent] if number else []
     run("soup.py", "--out", checkpoint, *before)
     bundle = ("--config", args.config, "--checkpoint", checkpoint, "--tokenizer", tokenizer, "--found", found)
     found.write_text("{}")

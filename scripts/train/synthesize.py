@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from corpus import CATEGORIES, LABELS, Row, training_rows
+from corpus import CATEGORIES, LABELS, Row, key, training_rows
 
 FOLDER = Path(__file__).parent / "synthesis"
 SAFE, UNSAFE, CONTROVERSIAL = (LABELS.index(label) for label in ("safe", "unsafe", "controversial"))
@@ -154,16 +154,30 @@ def rows(seed: int, english: int = 60_000, other: int = 8_000) -> Iterator[Row]:
 
 def whole() -> Iterator[Row]:
     """Yield the prompts and replies that are written out, each with its label; English where no language is named."""
+    prompts: set[str] = set()
     for path in sorted(FOLDER.glob("whole_*.toml")):
         lists = tomllib.loads(path.read_text(encoding="utf-8"))
         for request in lists.get("request", []):
             label, kinds = _judged(request)
             lang = request.get("lang", "en")
+            prompts.add(key(request["text"]))
             yield Row(f"synthesis_{path.stem}", lang, "prompt", "prompt", None, request["text"], label, kinds, ())
         for reply in lists.get("reply", []):
             label, kinds = _judged(reply)
             asked, said = reply["prompt"], reply["text"]
             yield Row("synthesis_whole_replies", "en", "response", "response", asked, said, label, kinds, ())
+    for sentence in sentences():
+        label, kinds = _judged({name: value for name, value in sentence.items() if value})
+        for lang, text in sentence.items():
+            if lang != "category" and key(text) not in prompts:
+                prompts.add(key(text))
+                yield Row("synthesis_sentences", lang, "prompt", "prompt", None, text, label, kinds, ())
+
+
+def sentences() -> list[dict[str, str]]:
+    """Return the prompts of sentences.tsv: each language's by its code, and `category`, empty if harmless."""
+    header, *lines = (FOLDER / "sentences.tsv").read_text(encoding="utf-8").splitlines()
+    return [dict(zip(header.split("\t"), line.split("\t"), strict=True)) for line in lines]
 
 
 def _judged(written: dict[str, str]) -> tuple[int, tuple[int, ...]]:

@@ -1,16 +1,20 @@
 """Train riskline-mini: draw, compose, learn prefixes; resumable, seeded, its schedule driven by positions.
 
 python scripts/train/train.py --config scripts/train/mini.toml --data CORPUS --tokenizer RUN/tokenizer.json \
-    --start RUN/distilled/start.pt --round 0 --member 0 --run RUN/round-0-0
+    --meanings RUN/meanings.npz --start RUN/aligned.pt --round 0 --member 0 --run RUN/round-0-0
+
+Some steps learn from labels, the others what an encoder makes of whole texts (meanings.py).
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import random
 import signal
 import time
 import tomllib
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -22,10 +26,12 @@ import torch
 from compose import Composer, Example, tensors
 from corpus import Row, weights
 from glance import Glance
+from meanings import Meanings, Meant
 from model import Mini, Shape
 from tokenizers import Tokenizer
 from torch import Tensor
 from torch.nn import functional
+from torch.nn.utils.rnn import pad_sequence
 
 LOGGED = 50
 """Steps between lines of the log."""
@@ -57,6 +63,39 @@ def loss_of(logits: Tensor, batch: dict[str, Tensor], highest: float) -> tuple[T
     token = batch["weights"] * (batch["labels"] > 0)
     per_token = -(functional.log_softmax(kind, -1) * batch["kinds"][:, None, :]).sum(-1)
     return risk_loss, (per_token * token).sum() / count
+
+
+def meaning_loss(model: Mini, states: Tensor, logits: Tensor, texts: list[Meant]) -> tuple[Tensor, Tensor]:
+    """Return how far the states at the texts' ends are from their meanings, and their prompt risks from the verdicts.
+
+    The first is one minus the mean cosine, the second an entropy; both count the last word half as much as the end.
+    """
+    goals = torch.from_numpy(np.stack([text.meaning for text in texts])).float().to(states.device)
+    verdicts = torch.tensor([text.verdict for text in texts], device=states.device)
+    known = ~verdicts.isnan()
+    verdicts = verdicts.nan_to_num()  # not asked, but what is not asked must be finite for its slope to be zero
+    places, ends = torch.arange(len(texts)), torch.tensor([len(text.ids) - 1 for text in texts])
+    apart, wrong = torch.zeros((), device=states.device), torch.zeros((), device=states.device)
+    for at, weight in ((ends, 1.0), (ends - 1, 0.5)):
+        found = functional.cosine_similarity(model.meaning(states[places, at]).float(), goals)
+        apart = apart + weight * (1 - found).mean() / 1.5
+        safe = functional.log_softmax(logits[places, at, 0:3], -1)[:, 0]
+        risky = torch.log1p(-safe.exp().clamp(max=1 - 1e-5))
+        entropy = torch.where(known, -(verdicts * risky + (1 - verdicts) * safe), torch.zeros_like(safe)).sum()
+        wrong = wrong + weight * entropy / known.sum().clamp(min=1) / 1.5
+    return apart, wrong
+
+
+def mixed(
+    labelled: Iterator[list[Example]], meant: Iterator[list[Meant]], share: float, seed: int
+) -> Iterator[list[Example] | list[Meant]]:
+    """Yield batches of both, `share` of them meant."""
+    rng = random.Random(seed)
+    while True:
+        if rng.random() < share:
+            yield next(meant)
+        else:
+            yield next(labelled)
 
 
 class Training:
@@ -118,17 +157,25 @@ class Training:
         self.mean = state["mean"]
         self.step, self.tokens, self.spent = state["step"], state["tokens"], state["spent"]
 
-    def learn(self, examples: list[Example], done: float) -> tuple[float, float]:
-        """Take one step at the share `done` of the schedule and return the risk and category losses."""
-        batch = {name: value.to(self.device) for name, value in tensors(examples).items()}
+    def learn(self, batch: list[Example] | list[Meant], done: float) -> dict[str, float]:
+        """Take one step at the share `done` of the schedule and return its losses by name."""
+        meant = [text for text in batch if isinstance(text, Meant)]
+        rows = tensors([example for example in batch if isinstance(example, Example)]) if not meant else {}
+        ids = pad_sequence([torch.tensor(text.ids) for text in meant], batch_first=True) if meant else rows["ids"]
+        ids = ids.to(self.device)
         with torch.autocast(self.device, torch.bfloat16):
-            states = self.model.hidden(batch["ids"], self.config["dropout"])
-            words = self._next_tokens(states, batch["ids"]) if self.config["next_token"] else torch.zeros(())
-            logits = self.model.head(states.float())
-        risk, kind = loss_of(logits.float(), batch, self.config["highest"])
-        loss = risk + self.config["category"] * kind + self.config["next_token"] * words
-        self.advance(loss, batch["ids"].numel(), done)
-        return risk.item(), kind.item()
+            states = self.model.hidden(ids, self.config["dropout"])
+            words = self._next_tokens(states, ids) if self.config["next_token"] else torch.zeros(())
+            logits = self.model.head(states.float()).float()
+        if meant:
+            apart, wrong = meaning_loss(self.model, states.float(), logits, meant)
+            losses, loss = {"meaning": apart.item(), "verdict": wrong.item()}, apart + wrong
+        else:
+            labels = {name: value.to(self.device) for name, value in rows.items()}
+            risk, kind = loss_of(logits, labels, self.config["highest"])
+            losses, loss = {"risk": risk.item(), "kind": kind.item()}, risk + self.config["category"] * kind
+        self.advance(loss + self.config["next_token"] * words, ids.numel(), done)
+        return losses
 
     def advance(self, loss: Tensor, tokens: int, done: float) -> None:
         """Move the weights against a loss over `tokens` positions, at the rate of the share `done` of the schedule."""
@@ -163,31 +210,36 @@ class Training:
         now = self.model.state_dict()
         torch._foreach_lerp_([self.mean[name] for name in names], [now[name] for name in names], 1 - kept)
 
-    def on(self, rows: list[Row], tokenizer: Tokenizer, glance: Glance) -> None:
-        """Learn from rows, drawn by the configuration's shares; a continued run draws others than it has seen."""
-        config = self.config
-        chances = weights(rows, config["shares"], config["safe"], config["trust"])
-        composer = Composer(rows, tokenizer, chances, config, config["seed"] + self.step)
-        self.over(composer.batches(config["tokens"]), glance)
+    def on(self, rows: list[Row], tokenizer: Tokenizer, glance: Glance | None, meanings: Meanings | None) -> None:
+        """Learn from rows, drawn by the configuration's shares; a continued run draws others than it has seen.
 
-    def over(self, batches: Iterator[list[Any]], glance: Glance | None) -> None:
+        `meanings` is what the configured share of steps learns from instead.
+        """
+        config, seed = self.config, self.config["seed"] + self.step
+        chances = weights(rows, config["shares"], config["safe"], config["trust"])
+        batches: Iterator[Any] = Composer(rows, tokenizer, chances, config, seed).batches(config["tokens"])
+        if meanings:
+            batches = mixed(batches, meanings.batches(tokenizer, config, seed), config["meanings"], seed)
+        self.over(batches, glance)
+
+    def over(self, batches: Iterator[list[Example] | list[Meant]], glance: Glance | None) -> None:
         """Learn until the configured positions are behind, those of earlier starts among them; a finished run stays."""
         if self.done >= 1:
             return
         self.model.train()
         last = saved = glanced = time.monotonic()
-        losses: list[tuple[float, float]] = []
-        for examples in batches:
+        losses: dict[str, list[float]] = defaultdict(list)
+        for batch in batches:
             done = self.done
             if done >= 1 or self.stopped:
                 break
-            losses.append(self.learn(examples, done))
+            for name, loss in self.learn(batch, done).items():
+                losses[name].append(loss)
             now = time.monotonic()
             self.spent, last = self.spent + now - last, now
             if self.step % LOGGED == 0:
-                risk, kind = np.mean(losses, axis=0).round(4).tolist()
-                self._log({"tokens": self.tokens, "risk": risk, "kind": kind})
-                losses = []
+                self._log({"tokens": self.tokens} | {name: round(float(np.mean(losses[name])), 4) for name in losses})
+                losses.clear()
             if now - saved > SAVED:
                 self.save()
                 saved = now
@@ -235,6 +287,7 @@ def main() -> None:
     parser.add_argument("--round", type=int, default=0, help="which of the configuration's rounds")
     parser.add_argument("--member", type=int, default=0, help="which of the round's runs")
     parser.add_argument("--controversial", type=Path, help="digests of rows that annotate.py found controversial")
+    parser.add_argument("--meanings", type=Path, help="what meanings.py wrote")
     args = parser.parse_args()
     config = tomllib.loads(args.config.read_text())
     for name, value in config["rounds"][args.round]["runs"][args.member].items():
@@ -249,7 +302,8 @@ def main() -> None:
         rows = [replace(row, label=synthesize.CONTROVERSIAL) if row.digest in named else row for row in rows]
     tokenizer = Tokenizer.from_file(str(args.tokenizer))
     signal.signal(signal.SIGTERM, training.stop)
-    training.on([*rows, *made], tokenizer, Glance(args.data, tokenizer, config["width"]))
+    meanings = Meanings(args.meanings) if config["meanings"] else None
+    training.on([*rows, *made], tokenizer, Glance(args.data, tokenizer, config["width"]), meanings)
     training.require_end()
 
 
