@@ -535,6 +535,35 @@ def test_ctrl_c_flushes_and_ends_with_130() -> None:
     assert rest == b""
 
 
+def test_ctrl_c_keeps_what_was_judged_beside_the_output(tmp_path: Path) -> None:
+    import signal
+    import time
+
+    (tmp_path / "out.jsonl").write_bytes(b"before\n")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "riskline", "score", "-g", "tiny", "-q", "-o", "out.jsonl"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
+    assert process.stdin
+    process.stdin.write(CALM * 500)
+    process.stdin.flush()
+    written = 0
+    while not written:  # as much as fills the stream's buffer
+        time.sleep(0.2)
+        written = sum(path.stat().st_size for path in tmp_path.glob(".out.jsonl.*"))
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+
+    assert process.returncode == 130
+    assert b"what was judged so far is in out.jsonl.part" in err
+    assert (tmp_path / "out.jsonl").read_bytes() == b"before\n"
+    kept = (tmp_path / "out.jsonl.part").read_bytes().splitlines()
+    assert len(kept) > 100
+    assert all(json.loads(line)["verdict"]["label"] == "safe" for line in kept)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.jsonl", "out.jsonl.part"]
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
 def test_a_full_disk_is_told_with_code_2() -> None:
     with Path("/dev/full").open("wb") as full:

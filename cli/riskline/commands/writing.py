@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal, cast
 
+from riskline.commands import note
 from riskline.errors import OutputError, UsageError
 from riskline.finding import Redaction
 from riskline.sinks import Sink, SinkOptions, opener, parse_output
@@ -102,6 +103,8 @@ class Prompt:
 def replaced(path: str) -> Iterator[BinaryIO]:
     """Yield a stream whose bytes become the file at `path` when all went well; until then what was there stays.
 
+    What was written before Ctrl-C is kept beside it, as `path`.part.
+
     Raises:
         OutputError: the folder is missing or not writable, or the disk is full.
     """
@@ -119,6 +122,13 @@ def replaced(path: str) -> Iterator[BinaryIO]:
             os.umask(umask)
             Path(name).chmod(0o666 & ~umask)
             Path(name).replace(target)
+        except KeyboardInterrupt:
+            if not Path(name).stat().st_size:
+                Path(name).unlink()
+                raise
+            Path(name).replace(f"{path}.part")
+            note(f"interrupted: what was judged so far is in {path}.part")
+            raise
         except BaseException:
             Path(name).unlink(missing_ok=True)
             raise
