@@ -56,7 +56,7 @@ def _facts(traced: Traced) -> list[str]:
         f"policy {verdict.policy}",
     ]
     facts += [f"{verdict.windows} windows"] if verdict.windows > 1 else []
-    facts += [f"after {len(traced.context)} earlier turns"] if traced.context else []
+    facts += [f"after {traced.earlier}"] if traced.context else []
     return facts + ([traced.address] if traced.address else [])
 
 

@@ -15,7 +15,7 @@ from riskline.show.traced import Traced
 _LABEL_STYLES = {Label.safe: "bold green", Label.controversial: "bold yellow", Label.unsafe: "bold red"}
 _BLOCKS = " ▁▂▃▄▅▆▇█"
 _ROWS = 6
-_GUTTER = 6
+_GUTTER = 7
 _SHOWN = 600
 """Texts of more tokens are shown around their beginning, onset and peak; the chart covers all of them."""
 
@@ -51,7 +51,7 @@ def _head(traced: Traced) -> Iterator[Text]:
     yield Text(facts, style="dim")
     if traced.context:
         cut = ", cut at its oldest end" if verdict.context_truncated else ""
-        yield Text(f"judged after {len(traced.context)} earlier turns{cut}", style="dim")
+        yield Text(f"judged after {traced.earlier}{cut}", style="dim")
     if traced.address:
         yield Text(traced.address, style="dim")
 
@@ -127,8 +127,8 @@ def _chart(traced: Traced, width: int) -> Iterator[Text]:
     threshold = traced.fired_series[1]
     line_row = min(_ROWS - 1, int(threshold * _ROWS))
     for row in reversed(range(_ROWS)):
-        label = f"{threshold:.2f}" if row == line_row else {_ROWS - 1: "1.00", 0: "0.00"}.get(row, "")
-        line = Text.assemble((f"{label:>4} {'┄' if row == line_row else '│'}", "dim"))
+        label = f"{threshold:.3f}" if row == line_row else {_ROWS - 1: "1.000", 0: "0.000"}.get(row, "")
+        line = Text.assemble((f"{label:>5} {'┄' if row == line_row else '│'}", "dim"))
         for value in columns:
             block = _BLOCKS[max(0, min(8, round(value * _ROWS * 8) - row * 8))]
             if block == " " and row == line_row:

@@ -31,6 +31,11 @@ class Traced:
         return self.verdict.trajectory.risk if self.verdict.trajectory else ()
 
     @property
+    def earlier(self) -> str:
+        """How many earlier turns there are, in words."""
+        return f"{len(self.context)} earlier turn{'s' if len(self.context) > 1 else ''}"
+
+    @property
     def fired_series(self) -> tuple[tuple[float, ...], float]:
         """The series that gave the label and the threshold that it met; risk's own where nothing fired."""
         if self.verdict.label is Label.unsafe and max(self.unsafe, default=0.0) >= self.thresholds[0]:
