@@ -36,7 +36,7 @@ import train  # noqa: E402
 from glance import Glance  # noqa: E402
 from hypothesis import example, given  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
-from model import Mini, Shape  # noqa: E402
+from model import Mini, Shape, attended  # noqa: E402
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers  # noqa: E402
 
 SMALL = Shape(vocabulary=700, hidden=64, layers=2, heads=2, inner=96, positions=1024)
@@ -645,3 +645,11 @@ def test_what_is_harmful_only_after_its_own_prompt_stays_there(
     contexts = {tuple(ids[1:-1]) for _ in range(60) if len(ids := one._context(row)) > 1}
 
     assert contexts == {tuple(one._encode(row.prompt)[0])}
+
+
+def test_attention_by_plain_products_is_the_fused_one() -> None:
+    q, k, v = torch.randn(3, 2, 4, 9, 8, generator=torch.Generator().manual_seed(0))
+
+    learned = attended(q.clone().requires_grad_(), k, v)
+
+    assert learned.detach().numpy() == pytest.approx(attended(q, k, v).numpy(), abs=1e-5)

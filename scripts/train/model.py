@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -33,6 +34,19 @@ class Shape:
         return self.hidden // self.heads
 
 
+def attended(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Return causal attention, (batch, heads, width, head_dim).
+
+    On a CPU the way back through torch's fused attention takes a third of a step, through plain products a twentieth.
+    """
+    if not (q.requires_grad and q.device.type == "cpu"):
+        return functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+    width = q.shape[2]
+    scores = (q * q.shape[3] ** -0.5) @ k.transpose(2, 3)
+    scores = scores + torch.full((width, width), float("-inf"), dtype=scores.dtype).triu(1)
+    return scores.softmax(-1).to(v.dtype) @ v
+
+
 class Layer(nn.Module):
     """Causal attention and a feed-forward, each followed by its norm."""
 
@@ -55,7 +69,7 @@ class Layer(nn.Module):
         batch, width, hidden = x.shape
         qkv = self.qkv(x).view(batch, width, 3, self.shape.heads, self.shape.head_dim)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
-        mixed = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+        mixed = attended(q, k, v)
         out: Tensor = self.out(mixed.transpose(1, 2).reshape(batch, width, hidden))
         return out
 

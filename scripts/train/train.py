@@ -48,7 +48,7 @@ GLANCED = 720
 def loss_of(logits: Tensor, batch: dict[str, Tensor], highest: float) -> tuple[Tensor, Tensor]:
     """Return the risk loss and the category loss, each a mean over texts; categories count where a token is risky.
 
-    A safe text is wrong as soon as one of its tokens is, so the riskiest counts `highest` more, and more in a long text:
+    A safe text is wrong as soon as one of its tokens is, so the riskiest counts `highest` more, and most in a long one:
     a document is many of those.
     """
     response = batch["response"][:, None, None]
