@@ -548,8 +548,8 @@ def test_ctrl_c_keeps_what_was_judged_beside_the_output(tmp_path: Path) -> None:
     assert process.stdin
     process.stdin.write(CALM * 500)
     process.stdin.flush()
-    written = 0
-    while not written:  # as much as fills the stream's buffer
+    written, end = 0, time.monotonic() + 60
+    while not written and time.monotonic() < end:  # as much as fills the stream's buffer
         time.sleep(0.2)
         written = sum(path.stat().st_size for path in tmp_path.glob(".out.jsonl.*"))
     process.send_signal(signal.SIGINT)

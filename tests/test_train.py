@@ -28,6 +28,7 @@ import glance as glance_of  # noqa: E402
 import graph  # noqa: E402
 import meanings  # noqa: E402
 import obfuscate  # noqa: E402
+import pipeline  # noqa: E402
 import start  # noqa: E402
 import synthesize  # noqa: E402
 import tokenizer as vocabulary  # noqa: E402
@@ -525,7 +526,7 @@ def test_the_vocabulary_knows_every_character(trained: tuple[Path, Path], text: 
 def test_what_stands_before_a_request_is_harmless_and_the_request_is_not(
     trained: tuple[Path, Path], data: Path, config: dict[str, object]
 ) -> None:
-    changes = {"opened": 1.0, "context": 0.0, "filled": 0.0, "noise": 0.0, "translated": 0.0}
+    changes = {"opened": 1.0, "context": 0.0, "filled": 0.0, "noise": 0.0, "translated": 0.0, "marked": 0.0}
     one = composer(data, trained[1], {**config, **changes})
     row = next(row for row in one.rows if row.label == 1 and row.role == "prompt")
 
@@ -550,14 +551,13 @@ def test_a_reply_is_learned_after_other_prompts_than_its_own(
 
 @pytest.fixture
 def meant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> meanings.Meanings:
-    monkeypatch.setattr(meanings, "MEANING", 24)
     monkeypatch.setattr(
         synthesize, "sentences", lambda: [{"category": "", "en": "what a nice day", "de": "schön heute"}]
     )
     texts = {f"how to {verb} a {thing}": float(verb == "hurt") for verb in ("bake", "hurt") for thing in "abcdefgh"}
-    texts |= {"what a nice day": 0.0, "you are an idiot": float("nan")}
+    texts |= {"what a nice day": 0.0, "you are an idiot": float("nan"), "how to hurt a wrong label": 0.0}
     states = np.random.default_rng(0).normal(2.0, size=(len(texts), 24)).astype(np.float32)
-    states[:, 0] += 9 * np.array([label == 1.0 for label in texts.values()])
+    states[:, 0] += 9 * np.array(["hurt" in text for text in texts])
     meanings.save(tmp_path / "meanings.npz", texts, states)
     return meanings.Meanings(tmp_path / "meanings.npz")
 
@@ -566,7 +566,7 @@ def test_the_ends_of_texts_learn_what_the_texts_mean(
     trained: tuple[Path, Path], config: dict[str, object], meant: meanings.Meanings, tmp_path: Path
 ) -> None:
     words = Tokenizer.from_file(str(trained[1]))
-    few = {**config, "positions": 24_000, "translated": 0.0, "rate": 0.005, "meanings": 1.0}
+    few = {**config, "positions": 48_000, "translated": 0.0, "rate": 0.005, "meanings": 1.0}
     few |= {"meant_elsewhere": 0.0, "shape": {**config["shape"], "meaning": 24}}
 
     run = train.Training(few, tmp_path / "run", None)
@@ -588,6 +588,7 @@ def test_meanings_have_mean_zero_and_a_verdict_heeds_the_label_and_the_other_tex
     assert meant.meanings.astype(np.float32).mean(0) == pytest.approx(np.zeros(24), abs=1e-2)
     assert meant.meanings.astype(np.float32).std(0) == pytest.approx(np.ones(24), abs=1e-2)
     known = {text: verdict for text, verdict in zip(meant.texts, meant.verdicts, strict=True) if text.startswith("how")}
+    assert known.pop("how to hurt a wrong label") > 0.25  # what it means speaks against its label
     assert all((verdict > 0.5) == ("hurt" in text) for text, verdict in known.items())
     assert np.isnan(meant.verdicts[meant.texts.index("you are an idiot")])
 
@@ -639,10 +640,10 @@ def test_a_text_gets_marks_around_it(trained: tuple[Path, Path], data: Path, con
 def test_what_is_harmful_only_after_its_own_prompt_stays_there(
     trained: tuple[Path, Path], data: Path, config: dict[str, object]
 ) -> None:
-    one = composer(data, trained[1], {**config, "swapped": 1.0, "disguised": 0.0, "context": 0.0, "unswapped": ["few"]})
+    one = composer(data, trained[1], {**config, "swapped": 1.0, "disguised": 1.0, "context": 0.0, "bound": ["few"]})
     row = next(row for row in one.rows if row.role == "response")
 
-    contexts = {tuple(ids[1:-1]) for _ in range(60) if len(ids := one._context(row)) > 1}
+    contexts = {tuple(one._context(row)[1:-1]) for _ in range(60)}
 
     assert contexts == {tuple(one._encode(row.prompt)[0])}
 
@@ -650,6 +651,44 @@ def test_what_is_harmful_only_after_its_own_prompt_stays_there(
 def test_attention_by_plain_products_is_the_fused_one() -> None:
     q, k, v = torch.randn(3, 2, 4, 9, 8, generator=torch.Generator().manual_seed(0))
 
-    learned = attended(q.clone().requires_grad_(), k, v)
+    plain, fused = (
+        [part.clone().requires_grad_() for part in (q, k, v)],
+        [part.clone().requires_grad_() for part in (q, k, v)],
+    )
 
-    assert learned.detach().numpy() == pytest.approx(attended(q, k, v).numpy(), abs=1e-5)
+    learned = attended(*plain)
+    expected = torch.nn.functional.scaled_dot_product_attention(*fused, is_causal=True)
+    for out in (learned, expected):
+        out.square().sum().backward()
+
+    assert learned.grad_fn.name() != expected.grad_fn.name()
+    assert learned.detach().numpy() == pytest.approx(expected.detach().numpy(), abs=1e-5)
+    for one, other in zip(plain, fused, strict=True):
+        assert one.grad.numpy() == pytest.approx(other.grad.numpy(), abs=1e-5)
+
+
+def test_batches_of_both_kinds_are_mixed_by_their_share() -> None:
+    found = [
+        next(many) for many in [train.mixed(iter(["row"] * 999), iter(["meant"] * 999), 0.3, 1)] for _ in range(500)
+    ]
+
+    assert 100 < found.count("meant") < 200
+
+
+def test_the_pipeline_gives_every_step_what_it_asks_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[list[str]] = []
+    monkeypatch.setattr(pipeline, "run", lambda script, *rest: told.append([script, *map(str, rest)]) or "{}")
+    monkeypatch.setattr(sys, "argv", ["pipeline.py", "--data", "CORPUS", "--run", str(tmp_path)])
+
+    pipeline.main()
+
+    rounds = tomllib.loads((TRAIN / "mini.toml").read_text())["rounds"]
+    assert sum(script == "train.py" for script, *_ in told) == sum(len(one["runs"]) for one in rounds)
+    for script, *rest in told:
+        given = [word for word in rest if word.startswith("--")]
+        source = (TRAIN / script).read_text() + (TRAIN / "train.py").read_text()
+        assert all(f'"{word}"' in source for word in given), script
+    starts = [rest[rest.index("--start") + 1] for script, *rest in told if script == "train.py"]
+    assert starts[0] == str(tmp_path / "aligned.pt")
+    assert starts[-1] == str(tmp_path / f"after-{len(rounds) - 2}" / "last.pt")
+    assert rounds[0]["runs"][0]["meanings"] == 1.0

@@ -1,7 +1,7 @@
 """Find the controversial rows among those labelled safe or unsafe: where a strict and a loose model disagree.
 
 python scripts/train/annotate.py --config scripts/train/mini.toml --data CORPUS --tokenizer RUN/tokenizer.json \
-    --start RUN/after-0/last.pt --run RUN/annotate
+    --start RUN/aligned.pt --run RUN/annotate
 
 The recipe of the Qwen3Guard report (arXiv 2510.14276, section 3.2): the rows are cut in halves, on each a model learns
 from more unsafe rows than safe ones (strict) and another from more safe ones (loose), and both judge the other half. A

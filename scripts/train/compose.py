@@ -109,12 +109,7 @@ class Composer:
         return Part(part.ids[kept], part.labels[kept], part.weights[kept] * trust)
 
     def _context(self, row: Row) -> NDArray[np.int64]:
-        asked: list[int] = []
-        if row.role == "response" and row.prompt and self.rng.random() < 0.75:
-            prompt = row.prompt
-            if row.source not in self.config["unswapped"] and self.rng.random() < self.config["swapped"]:
-                prompt = self._prompt()
-            asked = [self.tags["prompt"], *self._asked(prompt)]
+        asked = [self.tags["prompt"], *words] if (words := self._words_before(row)) else []
         earlier: list[int] = []
         if self.rng.random() < self.config["context"]:
             other = self.draw()
@@ -143,6 +138,16 @@ class Composer:
             if row.kind == "prompt":
                 return row.text
         return ""
+
+    def _words_before(self, row: Row) -> list[int]:
+        """Return what a reply's prompt is read as: its own, another row's, or nothing."""
+        if row.role != "response" or not row.prompt:
+            return []
+        if row.source in self.config["bound"]:
+            return self._encode(row.prompt)[0][1 - self.room :]
+        if self.rng.random() >= 0.75:
+            return []
+        return self._asked(self._prompt() if self.rng.random() < self.config["swapped"] else row.prompt)
 
     def _asked(self, prompt: str) -> list[int]:
         """Return a reply's prompt, at times among other words: what a reply says decides, whatever was asked."""

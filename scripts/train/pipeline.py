@@ -30,7 +30,7 @@ def trained(number: int, count: int, start: Path, folder: Path, fixed: tuple[str
 
 
 def main() -> None:
-    """Tokenizer, start, meanings, rounds and their means, controversial labels, bundle, calibration, figures, card."""
+    """Tokenizer, start, meanings, controversial labels, rounds and their means, bundle, calibration, figures, card."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--run", type=Path, required=True)
@@ -51,18 +51,19 @@ def main() -> None:
         run("align.py", "--data", args.data, "--checkpoint", carried, "--tokenizer", tokenizer, "--out", aligned)
     if not meanings.exists():
         run("meanings.py", *data, "--out", meanings)
-    start, controversial = aligned, args.run / "annotate" / "controversial.txt"
-    before: list[Path] = []
+    controversial = args.run / "annotate" / "controversial.txt"
+    if not controversial.exists():
+        run("annotate.py", *shared, "--start", aligned, "--run", controversial.parent)
+    start, before = aligned, list[Path]()
+    fixed = (*shared, "--meanings", meanings, "--controversial", controversial)
     for number, members in enumerate(tomllib.loads(args.config.read_text())["rounds"]):
-        if number == 1 and not controversial.exists():  # the first round learns meanings alone
-            run("annotate.py", *shared, "--start", start, "--run", controversial.parent)
-        fixed = (*shared, "--meanings", meanings, *(("--controversial", controversial) if number else ()))
         runs = trained(number, len(members["runs"]), start, args.run, fixed)
         start = args.run / f"after-{number}" / "last.pt"
-        # The mean of the round before counts as one more run: what was learned so far is not lost in one round.
+        # The mean of the round before counts as one more run: what was learned so far is not lost in one round. The
+        # first round has learned meanings alone, and no labels that could be lost.
         run("soup.py", "--out", start, *before, *runs)
         before = [start.parent] if number else []
-    run("soup.py", "--out", checkpoint, *before)
+    run("soup.py", "--out", checkpoint, start.parent)
     bundle = ("--config", args.config, "--checkpoint", checkpoint, "--tokenizer", tokenizer, "--found", found)
     found.write_text("{}")
     run("bundle.py", *bundle)

@@ -83,8 +83,8 @@ def meaning_loss(model: Mini, states: Tensor, logits: Tensor, texts: list[Meant]
     for at, weight in ((ends, 1.0), (ends - 1, 0.5)):
         found = functional.cosine_similarity(model.meaning(states[places, at]).float(), goals)
         apart = apart + weight * (1 - found).mean() / 1.5
-        safe = functional.log_softmax(logits[places, at, 0:3], -1)[:, 0]
-        risky = torch.log1p(-safe.exp().clamp(max=1 - 1e-5))
+        kinds = functional.log_softmax(logits[places, at, 0:3], -1)
+        safe, risky = kinds[:, 0], kinds[:, 1:].logsumexp(-1)
         entropy = torch.where(known, -(verdicts * risky + (1 - verdicts) * safe), torch.zeros_like(safe)).sum()
         wrong = wrong + weight * entropy / known.sum().clamp(min=1) / 1.5
     return apart, wrong
@@ -306,6 +306,8 @@ def main() -> None:
         rows = [replace(row, label=synthesize.CONTROVERSIAL) if row.digest in named else row for row in rows]
     tokenizer = Tokenizer.from_file(str(args.tokenizer))
     signal.signal(signal.SIGTERM, training.stop)
+    if config["meanings"] and not args.meanings:
+        parser.error("this run learns meanings: --meanings RUN/meanings.npz")
     meanings = Meanings(args.meanings) if config["meanings"] else None
     training.on([*rows, *made], tokenizer, Glance(args.data, tokenizer, config["width"]), meanings)
     training.require_end()

@@ -63,7 +63,10 @@ class Writing:
             stream = cast("BinaryIO", sys.stdout.buffer)
             return [Prompt(opener(self.command, self.format)(stream, colored), stream)]
         opener(self.command, self.format)  # a wrong --format is told even when --output hides it
-        return [opener(self.command, name)(stack.enter_context(replaced(path)), options) for name, path in wanted]
+        return [
+            opener(self.command, name)(stack.enter_context(replaced(path, keep=name == "jsonl")), options)
+            for name, path in wanted
+        ]
 
     def _options(self, judge: Judge, *, color: bool) -> SinkOptions:
         from importlib.metadata import version
@@ -100,10 +103,10 @@ class Prompt:
 
 
 @contextmanager
-def replaced(path: str) -> Iterator[BinaryIO]:
+def replaced(path: str, *, keep: bool = False) -> Iterator[BinaryIO]:
     """Yield a stream whose bytes become the file at `path` when all went well; until then what was there stays.
 
-    What was written before Ctrl-C is kept beside it, as `path`.part.
+    `keep` keeps what was written before Ctrl-C beside it, as `path`.part; for formats of which a part says something.
 
     Raises:
         OutputError: the folder is missing or not writable, or the disk is full.
@@ -116,18 +119,17 @@ def replaced(path: str) -> Iterator[BinaryIO]:
     with _told(path):
         handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
         try:
-            with os.fdopen(handle, "wb") as stream:
-                yield stream
             umask = os.umask(0)
             os.umask(umask)
             Path(name).chmod(0o666 & ~umask)
+            with os.fdopen(handle, "wb") as stream:
+                yield stream
             Path(name).replace(target)
         except KeyboardInterrupt:
-            if not Path(name).stat().st_size:
-                Path(name).unlink()
-                raise
-            Path(name).replace(f"{path}.part")
-            note(f"interrupted: what was judged so far is in {path}.part")
+            if keep and Path(name).exists() and Path(name).stat().st_size:
+                Path(name).replace(f"{path}.part")
+                note(f"interrupted: what was judged so far is in {path}.part")
+            Path(name).unlink(missing_ok=True)
             raise
         except BaseException:
             Path(name).unlink(missing_ok=True)
