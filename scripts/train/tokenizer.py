@@ -24,11 +24,13 @@ UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
 # Runs are bounded so that no hostile text makes one huge word, and need no look at what follows; spaces part words.
 PATTERN = rf"[{UNSPACED}]{{1,12}}|[[\p{{L}}\p{{M}}\p{{N}}]&&[^{UNSPACED}]]{{1,24}}|\s{{1,4}}|[^\s\p{{L}}\p{{M}}\p{{N}}]"
 # Invisible marks inside a word hide it from a reader of tokens, not from a reader of the page: zero-width spaces and
-# joiners, the soft hyphen, variation selectors and directional marks are dropped where a letter stands before them.
-INVISIBLE = r"(?<=\p{L})[\u00AD\u200B-\u200F\u202A-\u202E\u2060-\u2064\uFE00-\uFE0F\uFEFF]+"
+# joiners, the soft hyphen, variation selectors and directional marks are dropped beside a letter.
+MARK = r"[\u00AD\u200B-\u200F\u202A-\u202E\u2060-\u2064\uFE00-\uFE0F\uFEFF]"
+INVISIBLE = rf"(?<=\p{{L}}){MARK}+|{MARK}(?={MARK}{{0,8}}\p{{L}})"  # bounded: a text of marks alone takes no longer
 # Line feeds and tabs between words are spaces like any other, so that no layout hides a text; one that nothing follows
 # stays, as the end of a text is a line feed.
-GAP = r"\s+(?=\S)"
+# Each run is looked at once: a text that ends in many spaces takes no longer than another.
+GAP = r"(?<!\s)\s++(?=\S)"
 # What a reader takes for a Latin letter becomes one where a Latin letter is its neighbour: letters of other scripts,
 # and digits and signs between two letters. An address keeps its at sign.
 LOOK_ALIKES = {

@@ -37,8 +37,6 @@ LOGGED = 50
 """Steps between lines of the log."""
 SAVED = 240
 """Seconds between checkpoints."""
-SPAN = 64
-"""Positions of a safe text that count once: its riskiest token counts as often as they fit in."""
 AVERAGED = 4
 """Steps between additions to the mean of the weights."""
 GLANCED = 720
@@ -48,8 +46,7 @@ GLANCED = 720
 def loss_of(logits: Tensor, batch: dict[str, Tensor], highest: float) -> tuple[Tensor, Tensor]:
     """Return the risk loss and the category loss, each a mean over texts; categories count where a token is risky.
 
-    A safe text is wrong as soon as one of its tokens is, so the riskiest counts `highest` more, and most in a long one:
-    a document is many of those.
+    A safe text is wrong as soon as one of its tokens is, so the riskiest counts `highest` more.
     """
     response = batch["response"][:, None, None]
     risk = torch.where(response, logits[..., 12:15], logits[..., 0:3])
@@ -60,8 +57,7 @@ def loss_of(logits: Tensor, batch: dict[str, Tensor], highest: float) -> tuple[T
     judged = batch["weights"] > 0
     harmless = ~(judged & (batch["labels"] > 0)).any(1)
     worst = torch.where(judged, entropy, torch.zeros_like(entropy)).max(1).values
-    chances = (judged.sum(1) / SPAN).clamp(min=1)
-    risk_loss = risk_loss + highest * (worst * harmless * chances).sum() / count
+    risk_loss = risk_loss + highest * (worst * harmless).sum() / count
     closed = torch.full_like(logits[..., :1], -1e4)  # responses have no Jailbreak
     kind = torch.where(response, torch.cat((logits[..., 15:23], closed), -1), logits[..., 3:12])
     token = batch["weights"] * (batch["labels"] > 0)
