@@ -559,7 +559,7 @@ def test_ctrl_c_keeps_what_was_judged_beside_the_output(tmp_path: Path) -> None:
     assert b"what was judged so far is in out.jsonl.part" in err
     assert (tmp_path / "out.jsonl").read_bytes() == b"before\n"
     kept = (tmp_path / "out.jsonl.part").read_bytes().splitlines()
-    assert len(kept) > 100
+    assert len(kept) > 10
     assert all(json.loads(line)["verdict"]["label"] == "safe" for line in kept)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.jsonl", "out.jsonl.part"]
 

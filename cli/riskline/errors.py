@@ -51,6 +51,10 @@ class OutputError(RisklineError):
     """An output that cannot be written."""
 
 
+UNREAD = "unread"
+"""The code of a text that has no character that its guard reads: it is judged as a blank one."""
+
+
 class RecordError(RisklineError):
     """One record that cannot be judged: becomes a `Failure` in its place."""
 

@@ -11,8 +11,8 @@ import orjson
 
 from riskline.errors import IntegrityError, RecordError
 from riskline.guard import Guard
-from riskline.policy import Judge, Policy
-from riskline.records import Turn
+from riskline.policy import Judge, Overrides, Policy
+from riskline.records import Role, Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,9 @@ def read_goldens(path: Path) -> Iterator[Golden]:
 def compare(guard: Guard, golden: Golden) -> tuple[float, bool]:
     """Return the largest difference of a probability from the reference's, and whether the label differs.
 
+    A label differs if it is none that the reference's own takes while thresholds move by the tolerance: nearer to one
+    than that, another machine's rounding decides.
+
     Raises:
         RecordError: the guard cannot judge the text.
         IntegrityError: the guard sees another number of tokens than the reference.
@@ -51,7 +54,6 @@ def compare(guard: Guard, golden: Golden) -> tuple[float, bool]:
         raise result
     if len(result.safe) != len(golden.safe):
         raise IntegrityError(f"the guard sees {len(result.safe)} tokens where the reference saw {len(golden.safe)}")
-    judge = Judge(guard.manifest, Policy())
     text = golden.turns[-1].text
     safe, unsafe = np.array(golden.safe), np.array(golden.unsafe)
     difference = max(np.abs(result.safe - safe).max(), np.abs(result.unsafe - unsafe).max())
@@ -65,4 +67,19 @@ def compare(guard: Guard, golden: Golden) -> tuple[float, bool]:
         offsets=result.offsets,
         role=result.role,
     )
-    return float(difference), judge.decide(result, text).label != judge.decide(reference, text).label
+    tolerance = guard.manifest.golden_tolerance
+    labels = {
+        _judge(guard, result.role, unsafe, controversial).decide(reference, text).label
+        for unsafe in (-tolerance, 0.0, tolerance)
+        for controversial in (-tolerance, 0.0, tolerance)
+    }
+    return float(difference), _judge(guard, result.role, 0.0, 0.0).decide(result, text).label not in labels
+
+
+def _judge(guard: Guard, role: Role, unsafe: float, controversial: float) -> Judge:
+    """Return what judges by the guard's own thresholds, moved; a rule on labels has none."""
+    if not (unsafe or controversial):
+        return Judge(guard.manifest, Policy())
+    limits = guard.manifest.limits(role)
+    moved = (min(1.0, max(0.0, value)) for value in (limits.unsafe + unsafe, limits.controversial + controversial))
+    return Judge(guard.manifest, Policy(thresholds=Overrides(*moved)))

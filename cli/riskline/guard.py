@@ -8,7 +8,7 @@ from itertools import islice
 
 from riskline.asked import Asked
 from riskline.catalog import DEFAULT_GUARD, Bundle, check_files, find
-from riskline.errors import GuardError, RecordError
+from riskline.errors import UNREAD, GuardError, RecordError
 from riskline.heads import HEADS, Task
 from riskline.heads.decision import Script, script
 from riskline.heads.stream import names_of
@@ -156,10 +156,14 @@ class Guard:
         # One record of many turns is no reason for a larger run than any other.
         chunks = (worded[start : start + self.batch] for start in range(0, len(worded), self.batch))
         scored = iter([scores for chunk in chunks for scores in self._scored(chunk, judge)])
-        return [
-            self._empty(turns[-1], judge) if _blank(turns[-1]) else _verdict(judge, next(scored), turns[-1].text)
-            for turns in conversations
-        ]
+        verdicts: list[Verdict | RecordError] = []
+        for turns in conversations:
+            found = None if _blank(turns[-1]) else next(scored)
+            if found is None or (isinstance(found, RecordError) and found.code == UNREAD):
+                verdicts.append(self._empty(turns[-1], judge))
+            else:
+                verdicts.append(_verdict(judge, found, turns[-1].text))
+        return verdicts
 
     def _scored(self, conversations: list[tuple[Turn, ...]], judge: Judge) -> list[Scores | RecordError]:
         """Scores, those of guards that are read at a text's end along the text where the judge wants that."""

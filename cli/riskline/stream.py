@@ -70,7 +70,7 @@ class Stream:
             self._advance(ids, count)
         if not count or not self.text.strip():
             # A word that is held back is not judged yet, which is not the same as that there is none.
-            return replace(self._judge.empty(self._role), empty=not self.text.strip())
+            return replace(self._judge.empty(self._role), empty=ended or not self.text.strip())
         closing = None
         if ended and len(encoded.after):  # what closes the turn is read as well, as it is where all comes at once
             closing, _ = self._session.step(encoded.after, self._state, self._names)

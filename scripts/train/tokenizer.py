@@ -23,10 +23,14 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
 # Runs are bounded so that no hostile text makes one huge word, and need no look at what follows; spaces part words.
 PATTERN = rf"[{UNSPACED}]{{1,12}}|[[\p{{L}}\p{{M}}\p{{N}}]&&[^{UNSPACED}]]{{1,24}}|\s{{1,4}}|[^\s\p{{L}}\p{{M}}\p{{N}}]"
-# Invisible marks inside a word hide it from a reader of tokens, not from a reader of the page: zero-width spaces and
-# joiners, the soft hyphen, variation selectors and directional marks are dropped beside a letter.
-MARK = r"[\u00AD\u200B-\u200F\u202A-\u202E\u2060-\u2064\uFE00-\uFE0F\uFEFF]"
-INVISIBLE = rf"(?<=\p{{L}}){MARK}+|{MARK}(?={MARK}{{0,8}}\p{{L}})"  # bounded: a text of marks alone takes no longer
+# Invisible marks hide a word from a reader of tokens, not from a reader of the page: zero-width spaces and joiners, the
+# soft hyphen, fillers, variation selectors, directional marks, tag characters and controls are nothing.
+INVISIBLE = (
+    r"[\x00-\x08\x0E-\x1F\x7F\u00AD\u034F\u061C\u115F\u1160\u17B4\u17B5\u180B-\u180E\u200B-\u200F\u202A-\u202E"
+    r"\u2060-\u206F\u3164\uFE00-\uFE0F\uFEFF\uFFA0\x{E0000}-\x{E0FFF}]+"
+)
+# Of many of the same sign, dots or dashes or the like, the first three stay; a line of them is no hiding place.
+MANY = "|".join(f"(?<={sign * 3}){sign}+" for sign in map(re.escape, ".,=_~*#!?+|/\\-"))
 # Line feeds and tabs between words are spaces like any other, so that no layout hides a text; one that nothing follows
 # stays, as the end of a text is a line feed.
 # Each run is looked at once: a text that ends in many spaces takes no longer than another.
@@ -105,7 +109,7 @@ def sample(texts: dict[str, list[str]], seed: int) -> list[str]:
 def normalizer() -> normalizers.Normalizer:
     """Return what is done to a text before it is cut into words: ways of hiding one are undone, case is dropped."""
     steps = [normalizers.Replace(Regex(INVISIBLE), ""), normalizers.NFKC(), normalizers.Lowercase()]
-    steps.append(normalizers.Replace(Regex(GAP), " "))
+    steps += [normalizers.Replace(Regex(GAP), " "), normalizers.Replace(Regex(MANY), "")]
     for letter, others in (*LOOK_ALIKES.items(), *LOOK_ALIKES.items()):  # twice: one's neighbour may be another
         # The character first and what stands around it after: most texts have none, and are passed over quickly.
         steps.append(normalizers.Replace(Regex(f"[{others}](?:(?<=[a-z].)|(?=[a-z]))"), letter))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from riskline.errors import RecordError
+from riskline.errors import UNREAD, RecordError
 from riskline.manifest import Outputs
 from riskline.records import Encoded, HeadRun, Label, Logits, Request, Role, Scores
 from riskline.window import Layout, row
@@ -31,12 +31,14 @@ def stream(task: Task) -> HeadRun:
     """Score every judged token: a window's rows, minus those that an earlier window already gave.
 
     Raises:
-        RecordError: the model gave NaN or infinity, or the context leaves no room.
+        RecordError: the model gave NaN or infinity, the context leaves no room, or no token is to be judged.
     """
     outputs, encoded = task.outputs, task.encoded
     if outputs.at != "text":
         return (yield from _once(task))
     names = names_of(outputs)
+    if not len(encoded.judged):
+        raise RecordError(UNREAD, "the text has no character that this guard reads")
     layout = Layout.of(encoded, task.manifest.window, task.manifest.overlap)
     parts: list[Logits] = []
     closing: Logits = {}
