@@ -9,6 +9,7 @@ import random
 import sys
 import tomllib
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -651,10 +652,7 @@ def test_what_is_harmful_only_after_its_own_prompt_stays_there(
 def test_attention_by_plain_products_is_the_fused_one() -> None:
     q, k, v = torch.randn(3, 2, 4, 9, 8, generator=torch.Generator().manual_seed(0))
 
-    plain, fused = (
-        [part.clone().requires_grad_() for part in (q, k, v)],
-        [part.clone().requires_grad_() for part in (q, k, v)],
-    )
+    plain, fused = ([part.clone().requires_grad_() for part in (q, k, v)] for _ in range(2))
 
     learned = attended(*plain)
     expected = torch.nn.functional.scaled_dot_product_attention(*fused, is_causal=True)
@@ -668,9 +666,9 @@ def test_attention_by_plain_products_is_the_fused_one() -> None:
 
 
 def test_batches_of_both_kinds_are_mixed_by_their_share() -> None:
-    found = [
-        next(many) for many in [train.mixed(iter(["row"] * 999), iter(["meant"] * 999), 0.3, 1)] for _ in range(500)
-    ]
+    both = train.mixed(iter(["row"] * 999), iter(["meant"] * 999), 0.3, 1)
+
+    found = list(islice(both, 500))
 
     assert 100 < found.count("meant") < 200
 

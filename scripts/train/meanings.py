@@ -35,6 +35,7 @@ import torch
 from compose import END, grouped
 from corpus import Row
 from lexicon import Lexicon
+from model import Shape
 from numpy.typing import NDArray
 from safetensors.torch import load
 from tokenizers import Tokenizer
@@ -48,8 +49,6 @@ LAYERS = 6
 LONGEST = 400
 """Characters of a text that are read."""
 TOKENS = 128
-MEANING = 768
-"""Numbers of a state of the teacher."""
 POOL = 4096
 """Texts that are sorted by length together."""
 FOLDS = 5
@@ -84,14 +83,13 @@ class Meanings:
         end = tokenizer.encode(END, add_special_tokens=False).ids
         while True:
             pool = []
-            for index in rng.sample(range(len(self.texts)), min(POOL, len(self.texts))):
+            for place in rng.sample(range(len(self.texts)), min(POOL, len(self.texts))):
                 if known and rng.random() < config["meant_sentences"]:
-                    index, sentence = rng.choice(known)  # noqa: PLW2901 - instead of what was drawn
+                    index, sentence = rng.choice(known)
                     text = sentence[rng.choice([name for name in sentence if name != "category"])]
-                elif rng.random() < config["meant_elsewhere"]:
-                    text = lexicon.translated(self.texts[index], rng)
                 else:
-                    text = self.texts[index]
+                    index, text = place, self.texts[place]
+                    text = lexicon.translated(text, rng) if rng.random() < config["meant_elsewhere"] else text
                 verdict = float(self.verdicts[index])
                 ids = tokenizer.encode(text, add_special_tokens=False).ids[: config["width"] - 2]
                 answered = np.isnan(verdict) and rng.random() < 0.5
@@ -154,7 +152,7 @@ def means(model: nn.Module, tokenizer: Tokenizer, texts: list[str]) -> NDArray[n
     """Return the mean of each text's states, (texts, meaning)."""
     ids = [torch.tensor(encoding.ids) for encoding in tokenizer.encode_batch(texts)]
     order = sorted(range(len(ids)), key=lambda index: len(ids[index]))
-    out = np.zeros((len(ids), MEANING), np.float32)
+    out = np.zeros((len(ids), Shape().meaning), np.float32)
     while order:
         size = max(1, 4096 // len(ids[order[-1]]))
         chosen, order = order[-size:], order[:-size]
