@@ -12,7 +12,7 @@ import orjson
 from riskline.errors import IntegrityError, RecordError
 from riskline.guard import Guard
 from riskline.policy import Judge, Overrides, Policy
-from riskline.records import Role, Turn
+from riskline.records import Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,19 +67,12 @@ def compare(guard: Guard, golden: Golden) -> tuple[float, bool]:
         offsets=result.offsets,
         role=result.role,
     )
-    tolerance = guard.manifest.golden_tolerance
-    labels = {
-        _judge(guard, result.role, unsafe, controversial).decide(reference, text).label
-        for unsafe in (-tolerance, 0.0, tolerance)
-        for controversial in (-tolerance, 0.0, tolerance)
-    }
-    return float(difference), _judge(guard, result.role, 0.0, 0.0).decide(result, text).label not in labels
-
-
-def _judge(guard: Guard, role: Role, unsafe: float, controversial: float) -> Judge:
-    """Return what judges by the guard's own thresholds, moved; a rule on labels has none."""
-    if not (unsafe or controversial):
-        return Judge(guard.manifest, Policy())
-    limits = guard.manifest.limits(role)
-    moved = (min(1.0, max(0.0, value)) for value in (limits.unsafe + unsafe, limits.controversial + controversial))
-    return Judge(guard.manifest, Policy(thresholds=Overrides(*moved)))
+    limits, tolerance = guard.manifest.limits(result.role), guard.manifest.golden_tolerance
+    steps = (-tolerance, 0.0, tolerance)
+    moved = (
+        Overrides(min(1.0, limits.unsafe + unsafe), min(1.0, limits.controversial + controversial))
+        for unsafe in steps
+        for controversial in steps
+    )
+    labels = {Judge(guard.manifest, Policy(thresholds=one)).decide(reference, text).label for one in moved}
+    return float(difference), Judge(guard.manifest, Policy()).decide(result, text).label not in labels
