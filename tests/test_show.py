@@ -287,8 +287,9 @@ def test_doctor_proves_providers_with_a_real_session(cli: Cli, monkeypatch: pyte
     answer = cli("doctor")
 
     assert answer.code == 0
-    assert "✓ cpu: ran a text through riskline-mini; nodes:" in answer.text
-    assert "✗ cuda:" in answer.text
+    assert "✓ cpu: ran a text through riskline-mini:int8; nodes:" in answer.text
+    assert re.search(r"^[–✗✓] cuda: ", answer.text, re.MULTILINE)
+    assert "hint" not in answer.text or "✗" in answer.text  # what is not there and not asked for needs no repair
 
 
 @pytest.mark.parametrize("name", ["verdict", "policy", "manifest"])

@@ -221,6 +221,14 @@ def _runtime() -> Any:  # noqa: ANN401 - the library is untyped
     return onnxruntime
 
 
+def _available() -> list[str]:
+    """The providers of the installed ONNX Runtime; none where none is installed."""
+    try:
+        return list(_runtime().get_available_providers())
+    except ProviderError:
+        return []
+
+
 def _require(runtime: Any, provider: str) -> None:  # noqa: ANN401 - the library is untyped
     """The wheel must hold the provider and, for NVIDIA's, the driver must load: its name in a list proves neither."""
     if provider not in PROVIDERS:
@@ -298,12 +306,16 @@ def _first_line(error: Exception) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """What trying a provider on a real graph showed: how many nodes each provider took, or why it cannot run."""
+    """What trying a provider on a real graph showed: how many nodes each provider took, or why it cannot run.
+
+    `built_in` says whether the installed ONNX Runtime has the provider at all.
+    """
 
     provider: str
     nodes: Mapping[str, int]
     problem: str | None = None
     hint: str | None = None
+    built_in: bool = True
 
 
 def prove(path: Path, provider: str, cache: Cache | None, outputs: Sequence[str]) -> Proof:
@@ -314,7 +326,7 @@ def prove(path: Path, provider: str, cache: Cache | None, outputs: Sequence[str]
     except RecordError as error:
         return Proof(provider, {}, str(error))
     except (ProviderError, GuardError) as error:
-        return Proof(provider, {}, error.message, error.hint)
+        return Proof(provider, {}, error.message, error.hint, PROVIDERS[provider] in _available())
     return Proof(provider, {name: counter.total() for name, counter in session.nodes.items()})
 
 

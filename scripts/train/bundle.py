@@ -25,13 +25,14 @@ import torch
 from compose import END
 from corpus import CATEGORIES
 from golden_texts import CONVERSATIONS, Conversation
-from graph import HEADS, Weights, assemble
+from graph import HEADS, SHARED, Precision, Weights, assemble, shared, shipped
 from model import Mini, Shape
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 ROOT = Path(__file__).parents[2]
-FILES = ("model.onnx", "tokenizer.json", "golden.jsonl", "LICENSE", "NOTICE")
+GRAPHS: dict[Precision, str] = {"int8": "model.onnx", "fp32": "model-fp32.onnx"}
+FILES = (*GRAPHS.values(), SHARED, "tokenizer.json", "golden.jsonl", "LICENSE", "NOTICE")
 LAW = 1e-3
 """The largest difference of a probability that what follows a token, or its neighbours, may make."""
 
@@ -214,7 +215,8 @@ trajectory = true
         if own := facts.get(role):
             text += f"\n[roles.{role}.thresholds]\nunsafe = {own['unsafe']}\ncontroversial = {own['controversial']}\n"
     text += f"\n[cache]\nlayers = {shape.layers}\nheads = {shape.heads}\nhead_dim = {shape.head_dim}\n"
-    text += '\n[graphs.int8]\nfile = "model.onnx"\n'
+    for precision, name in GRAPHS.items():
+        text += f'\n[graphs.{precision}]\nfile = "{name}"\n'
     for name in FILES:
         data = (folder / name).read_bytes()
         text += f'\n[files."{name}"]\nsize = {len(data)}\nsha256 = "{hashlib.sha256(data).hexdigest()}"\n'
@@ -231,20 +233,23 @@ def calibrated(weights: Weights, config: dict[str, Any]) -> Weights:
     return weights
 
 
-def build(config: dict[str, Any], reference: Reference, tokenizer: Path, folder: Path) -> Runtime:
-    """Write every file of the bundle and return its graph, loaded."""
+def build(config: dict[str, Any], reference: Reference, tokenizer: Path, folder: Path) -> dict[Precision, Runtime]:
+    """Write every file of the bundle and return its graphs, loaded; the reference has the shipped weights then."""
     shape = Shape(**config["shape"])
-    reference.model.load_state_dict(calibrated(reference.model.state_dict(), config))
+    weights = calibrated(reference.model.state_dict(), config)
+    reference.model.load_state_dict(shipped(weights))
     folder.mkdir(parents=True, exist_ok=True)
-    model = assemble(dict(reference.model.state_dict()), shape, "int8")
-    (folder / "model.onnx").write_bytes(model.SerializeToString())
+    models = {precision: assemble(weights, shape, precision) for precision in GRAPHS}
+    (folder / SHARED).write_bytes(shared(models.values()))
+    for precision, name in GRAPHS.items():
+        (folder / name).write_bytes(models[precision].SerializeToString())
     document = json.loads(tokenizer.read_text(encoding="utf-8"))
     (folder / "tokenizer.json").write_text(json.dumps(document, ensure_ascii=False, separators=(",", ":")), "utf-8")
     (folder / "golden.jsonl").write_text(goldens(reference), encoding="utf-8")
     shutil.copy(ROOT / "LICENSE", folder / "LICENSE")
     shutil.copy(Path(__file__).parent / "NOTICE", folder / "NOTICE")
     (folder / "guard.toml").write_text(manifest(config, shape, folder), encoding="utf-8")
-    return Runtime(folder / "model.onnx", shape)
+    return {precision: Runtime(folder / name, shape) for precision, name in GRAPHS.items()}
 
 
 def main() -> None:
@@ -261,17 +266,15 @@ def main() -> None:
     if args.found:
         config["bundle"] |= json.loads(args.found.read_text())
     reference = Reference.load(args.checkpoint, args.tokenizer, Shape(**config["shape"]))
-    runtime = build(config, reference, args.tokenizer, args.out)
-    worst = prove(reference, runtime, config["width"])
-    for name, value in worst.items():
-        print(f"largest difference of a probability, {name}: {value:.6f}")
-    for name, value in timings(runtime).items():
-        print(f"median ms on one thread, {name}: {value}")
-    if (
-        worst["pytorch"] > config["bundle"]["golden_tolerance"]
-        or max(worst[law] for law in ("prefix", "step", "padding")) > LAW
-    ):
-        raise SystemExit("the graph is not what was trained, or breaks a law; the bundle must not ship")
+    tolerance = config["bundle"]["golden_tolerance"]
+    for precision, runtime in build(config, reference, args.tokenizer, args.out).items():
+        worst = prove(reference, runtime, config["width"])
+        for name, value in worst.items():
+            print(f"{precision}: largest difference of a probability, {name}: {value:.6f}")
+        for name, value in timings(runtime).items():
+            print(f"{precision}: median ms on one thread, {name}: {value}")
+        if worst["pytorch"] > tolerance or max(worst[law] for law in ("prefix", "step", "padding")) > LAW:
+            raise SystemExit(f"the {precision} graph is not what was trained, or breaks a law; it must not ship")
 
 
 if __name__ == "__main__":

@@ -21,6 +21,8 @@ from torch import Tensor
 RESPONSE_CATEGORIES = 8
 LONGEST = 2400
 """Characters of a row that are read; no window holds more."""
+RISING = 8
+"""How steeply a harmful text's label counts towards its end: what begins like harmless ones is not yet harmful."""
 END = "\n"
 """What follows every judged text, so that its last word has a token after it."""
 GAPS = (" ", "\n", "\n\n", "\n\n", ". ")
@@ -241,7 +243,7 @@ class Composer:
         last = np.zeros(count)
         last[-2:] = 1
         if row.label == 0:
-            parts = 0.6 * np.ones(count) / count + 0.4 * last / last.sum()
+            parts = 0.75 * np.ones(count) / count + 0.25 * last / last.sum()
             labels = np.zeros(count, np.int64)
         elif row.spans:
             end = min(stop for _, stop in row.spans)
@@ -252,7 +254,7 @@ class Composer:
             labels[-1] = row.label
         else:
             labels = np.full(count, row.label, np.int64)
-            rising = place**3
+            rising = place**RISING
             parts = 0.6 * rising / rising.sum() + 0.4 * last / last.sum()
         return Part(np.array(ids, np.int64), labels, parts.astype(np.float32))
 

@@ -16,9 +16,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from bundle import LAW, ROOT, Reference, Runtime, calibrated, softmax
+from bundle import GRAPHS, LAW, ROOT, Reference, Runtime, calibrated, softmax
 from corpus import Row, read_rows
 from golden_texts import Conversation
+from graph import shipped
 from model import Shape
 from numpy.typing import NDArray
 
@@ -121,8 +122,8 @@ def main() -> None:
     config = tomllib.loads(args.config.read_text())
     shape = Shape(**config["shape"])
     reference = Reference.load(args.checkpoint, args.tokenizer, shape)
-    reference.model.load_state_dict(calibrated(reference.model.state_dict(), config))
-    runtime = Runtime(args.guard / "model.onnx", shape)
+    reference.model.load_state_dict(shipped(calibrated(reference.model.state_dict(), config)))
+    runtime = Runtime(args.guard / GRAPHS["int8"], shape)
     worst = 0.0
     for name, texts in samples(args.data, config["seed"]).items():
         drift = measure(reference, runtime, texts, config["width"], config["bundle"])

@@ -46,6 +46,11 @@ def spaced(text: str, rng: random.Random) -> str:
     return gap.join(mark.join(word) if len(word) > 2 and rng.random() < share else word for word in text.split(" "))
 
 
+def parted(text: str, rng: random.Random) -> str:
+    """Something between all words."""
+    return rng.choice([". ", ". ", "... ", ", ", "; ", " / ", " | ", "-", "_", " * "]).join(text.split(" "))
+
+
 def cased(text: str, rng: random.Random) -> str:
     """Upper case, lower case, or either by chance."""
     kind = rng.randrange(3)
@@ -88,6 +93,7 @@ KINDS: dict[str, Callable[[str, random.Random], str]] = {
     "homoglyphs": look_alike,
     "zero-width": invisible,
     "spacing": spaced,
+    "parting": parted,
     "casing": cased,
     "typos": mistyped,
     "elongation": elongated,
@@ -99,6 +105,7 @@ CHANCES = {
     "homoglyphs": 3,
     "zero-width": 1,
     "spacing": 3,
+    "parting": 2,
     "casing": 1,
     "typos": 5,
     "elongation": 2,

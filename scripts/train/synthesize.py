@@ -26,8 +26,8 @@ FOLDER = Path(__file__).parent / "synthesis"
 SAFE, UNSAFE, CONTROVERSIAL = (LABELS.index(label) for label in ("safe", "unsafe", "controversial"))
 JAILBREAK = CATEGORIES.index("Jailbreak")
 SLOT = re.compile(r"\{(\w+)\}")
-MANY = 1_000
-"""Whole requests of a language from which on they come twice as often."""
+MANY = 10_000
+"""How slowly the share of whole requests grows with their number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Language:
         for more in sorted((path.parent / path.stem).glob("*.toml")):
             self._add(tomllib.loads(more.read_text(encoding="utf-8")))
         count = sum(map(len, self.requests.values())) + len(self.safe["requests"])
-        self.whole = 0.3 if count > MANY else 0.15
+        self.whole = min(0.5, 0.15 + count / MANY)
         """The share of requests that have no frame, of harmful ones as of harmless ones."""
 
     def _add(self, lists: dict[str, Any]) -> None:

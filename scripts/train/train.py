@@ -33,6 +33,8 @@ from torch import Tensor
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
+HARMLESS = 0.1
+"""Verdict up to which a prompt is harmless throughout."""
 LOGGED = 50
 """Steps between lines of the log."""
 SAVED = 240
@@ -46,7 +48,8 @@ GLANCED = 720
 def loss_of(logits: Tensor, batch: dict[str, Tensor], highest: float) -> tuple[Tensor, Tensor]:
     """Return the risk loss and the category loss, each a mean over texts; categories count where a token is risky.
 
-    A safe text is wrong as soon as one of its tokens is, so the riskiest counts `highest` more.
+    A safe text is wrong as soon as one of its tokens is, and a harmful one is right as soon as one of its risky tokens
+    is: that one token counts `highest` more.
     """
     response = batch["response"][:, None, None]
     risk = torch.where(response, logits[..., 12:15], logits[..., 0:3])
@@ -55,9 +58,13 @@ def loss_of(logits: Tensor, batch: dict[str, Tensor], highest: float) -> tuple[T
     entropy = entropy.view_as(batch["weights"])
     risk_loss = (entropy * batch["weights"]).sum() / count
     judged = batch["weights"] > 0
-    harmless = ~(judged & (batch["labels"] > 0)).any(1)
+    risky = judged & (batch["labels"] > 0)
+    harmful = risky.any(1)
     worst = torch.where(judged, entropy, torch.zeros_like(entropy)).max(1).values
-    risk_loss = risk_loss + highest * (worst * harmless).sum() / count
+    best = torch.where(risky, entropy, torch.full_like(entropy, torch.inf)).min(1).values
+    trust = batch["weights"].sum(1).clamp(max=1)
+    decisive = torch.where(harmful, best, worst) * torch.where(harmful, trust, torch.ones_like(trust))
+    risk_loss = risk_loss + highest * decisive.sum() / count
     closed = torch.full_like(logits[..., :1], -1e4)  # responses have no Jailbreak
     kind = torch.where(response, torch.cat((logits[..., 15:23], closed), -1), logits[..., 3:12])
     token = batch["weights"] * (batch["labels"] > 0)
@@ -65,10 +72,13 @@ def loss_of(logits: Tensor, batch: dict[str, Tensor], highest: float) -> tuple[T
     return risk_loss, (per_token * token).sum() / count
 
 
-def meaning_loss(model: Mini, states: Tensor, logits: Tensor, texts: list[Meant]) -> tuple[Tensor, Tensor]:
+def meaning_loss(
+    model: Mini, states: Tensor, logits: Tensor, texts: list[Meant], highest: float
+) -> tuple[Tensor, Tensor]:
     """Return how far the states at the texts' ends are from their meanings, and their prompt risks from the verdicts.
 
     The first is one minus the mean cosine, the second an entropy; both count the last word half as much as the end.
+    Where label and teacher agree that a prompt is harmless, so is all of it, and its riskiest token counts `highest`.
     """
     goals = torch.from_numpy(np.stack([text.meaning for text in texts])).float().to(states.device)
     verdicts = torch.tensor([text.verdict for text in texts], device=states.device)
@@ -83,6 +93,12 @@ def meaning_loss(model: Mini, states: Tensor, logits: Tensor, texts: list[Meant]
         safe, risky = kinds[:, 0], kinds[:, 1:].logsumexp(-1)
         entropy = torch.where(known, -(verdicts * risky + (1 - verdicts) * safe), torch.zeros_like(safe)).sum()
         wrong = wrong + weight * entropy / known.sum().clamp(min=1) / 1.5
+    harmless = (verdicts < HARMLESS) & known
+    if harmless.any():
+        inside = torch.arange(states.shape[1]) < (ends[:, None] + 1)
+        entropy = -functional.log_softmax(logits[..., 0:3], -1)[..., 0] * inside
+        each = 0.5 * entropy[:, 1:].sum(1) / ends + highest * entropy.max(1).values
+        wrong = wrong + (each * harmless).sum() / known.sum()
     return apart, wrong
 
 
@@ -168,7 +184,7 @@ class Training:
             words = self._next_tokens(states, ids) if self.config["next_token"] else torch.zeros(())
             logits = self.model.head(states.float()).float()
         if meant:
-            apart, wrong = meaning_loss(self.model, states.float(), logits, meant)
+            apart, wrong = meaning_loss(self.model, states.float(), logits, meant, self.config["highest"])
             losses, loss = {"meaning": apart.item(), "verdict": wrong.item()}, apart + wrong
         else:
             labels = {name: value.to(self.device) for name, value in rows.items()}

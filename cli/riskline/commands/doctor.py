@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 import sys
-from pathlib import Path
 
 from riskline.catalog import DEFAULT_GUARD, check_files, find
 from riskline.commands import Ending
@@ -30,7 +29,7 @@ def doctor() -> Ending:
         _say(f"✗ guard {DEFAULT_GUARD}: {error.message}", error.hint)
         return Ending(failed=True)
     _say(f"✓ guard {bundle.manifest.id}: {len(bundle.manifest.files)} files are as the manifest says")
-    return Ending(failed=not _providers(bundle.graph, bundle.manifest))
+    return Ending(failed=not _providers(bundle.manifest))
 
 
 def _runtimes() -> None:
@@ -48,20 +47,27 @@ def _runtimes() -> None:
         _say("✓ " + ", ".join(f"{name} {number}" for name, number in found.items()))
 
 
-def _providers(graph: Path, manifest: Manifest) -> bool:
-    """Try every provider; whether at least one works."""
-    from riskline.session import PROVIDERS, prove
+def _providers(manifest: Manifest) -> bool:
+    """Try every provider on the guard's graphs, the default first; whether at least one works."""
+    from riskline.session import PROVIDERS, driver_missing, prove
 
     outputs = next(iter(manifest.roles.values()))
     works = False
     for provider in PROVIDERS:
-        proof = prove(graph, provider, manifest.cache, [outputs.risk])
-        if proof.problem is None:
+        proofs = {
+            name: prove(manifest.folder / graph, provider, manifest.cache, [outputs.risk])
+            for name, graph in manifest.graphs.items()
+        }
+        runs = [name for name, proof in proofs.items() if proof.problem is None]
+        first = next(iter(proofs.values()))
+        if runs:
             works = True
-            nodes = ", ".join(f"{count} on {name}" for name, count in proof.nodes.items())
-            _say(f"✓ {provider}: ran a text through {manifest.name}; nodes: {nodes}")
+            nodes = ", ".join(f"{count} on {name}" for name, count in proofs[runs[0]].nodes.items())
+            _say(f"✓ {provider}: ran a text through {manifest.name}:{runs[0]}; nodes: {nodes}")
+        elif first.built_in or (provider == "cuda" and driver_missing() is None):
+            _say(f"✗ {provider}: {first.problem}", first.hint)
         else:
-            _say(f"✗ {provider}: {proof.problem}", proof.hint)
+            _say(f"– {provider}: {first.problem}")
     return works
 
 
