@@ -535,7 +535,8 @@ def test_ctrl_c_flushes_and_ends_with_130() -> None:
     assert rest == b""
 
 
-def test_ctrl_c_keeps_what_was_judged_beside_the_output(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_an_interrupt_keeps_what_was_judged_beside_the_output(tmp_path: Path, name: str, code: int) -> None:
     import signal
     import time
 
@@ -552,10 +553,10 @@ def test_ctrl_c_keeps_what_was_judged_beside_the_output(tmp_path: Path) -> None:
     while not written and time.monotonic() < end:  # as much as fills the stream's buffer
         time.sleep(0.2)
         written = sum(path.stat().st_size for path in tmp_path.glob(".out.jsonl.*"))
-    process.send_signal(signal.SIGINT)
+    process.send_signal(getattr(signal, name))
     _, err = process.communicate(timeout=60)
 
-    assert process.returncode == 130
+    assert process.returncode == code
     assert b"what was judged so far is in out.jsonl.part" in err
     assert (tmp_path / "out.jsonl").read_bytes() == b"before\n"
     kept = (tmp_path / "out.jsonl.part").read_bytes().splitlines()

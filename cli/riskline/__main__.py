@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
+from types import FrameType
 
 from riskline.app import main as run
 
 
 def main() -> None:
-    """Run the command line and end the process with its exit code."""
+    """Run the command line and end the process with its exit code; asked to end, it ends as by Ctrl-C, with 143."""
+    asked = []
+
+    def end(number: int, _: FrameType | None) -> None:
+        asked.append(128 + number)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, end)
     code = run()
+    code = asked[0] if asked else code
     if threading.active_count() > 1:
         # A thread still waits on stdin; the interpreter would abort on the lock that it holds (bpo-23309).
         sys.stdout.flush()

@@ -58,10 +58,10 @@ class Policy:
     roles: Mapping[Role, Overrides] = field(default_factory=dict)
     ignore: frozenset[str] = frozenset()
     escalate: frozenset[str] = frozenset()
+    id: str = field(init=False, compare=False)
+    """Name and eight digits of a hash over everything that the policy sets; every verdict names it."""
 
-    @property
-    def id(self) -> str:
-        """Name and eight digits of a hash over everything that this policy sets."""
+    def __post_init__(self) -> None:
         facts = {
             "reading": self.reading,
             "rule": str(self.rule),
@@ -70,7 +70,7 @@ class Policy:
             "ignore": sorted(self.ignore),
             "escalate": sorted(self.escalate),
         }
-        return f"{self.name}@{hashlib.sha256(orjson.dumps(facts)).hexdigest()[:8]}"
+        object.__setattr__(self, "id", f"{self.name}@{hashlib.sha256(orjson.dumps(facts)).hexdigest()[:8]}")
 
     def limits(self, manifest: Manifest, role: Role) -> Thresholds:
         """Return the thresholds in force for a guard and role: the role's over the policy's over the guard's."""
