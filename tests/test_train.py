@@ -215,9 +215,10 @@ def test_integer_products_are_the_same_to_the_bit_however_a_row_is_cut(
     run, words = trained
     reference = bundle.Reference.load(run / "last.pt", words, SMALL)
     runtime = bundle.build(config, reference, words, tmp_path / "mini")["int8"]
-    ids = np.random.default_rng(0).integers(10, 300, (1, 256))
+    ids = np.random.default_rng(0).integers(10, 300, (2, 256))
     whole = runtime.run(ids)
 
+    assert all((one == all_[:1]).all() for one, all_ in zip(runtime.run(ids[:1]), whole, strict=True))
     for width in (1, 2, 3, 16, 17, 63, 64, 65, 200):
         assert all(
             (one == all_[:, :width]).all() for one, all_ in zip(runtime.run(ids[:, :width])[:4], whole, strict=False)
@@ -228,6 +229,73 @@ def test_integer_products_are_the_same_to_the_bit_however_a_row_is_cut(
             found = runtime.run(ids[:, at : at + size], past)
             assert all((one == all_[:, at : at + size]).all() for one, all_ in zip(found[:4], whole, strict=False))
             past, at = found[4:], at + size
+
+
+@pytest.mark.parametrize("name", ["qkv", "out", "up", "down"])
+def test_a_nan_in_a_graph_stays_one(trained: tuple[Path, Path], tmp_path: Path, name: str) -> None:
+
+    reference = bundle.Reference.load(trained[0] / "last.pt", trained[1], SMALL)
+    weights = dict(reference.model.state_dict())
+    weights[f"layers.0.{name}.bias"] = weights[f"layers.0.{name}.bias"].clone()
+    weights[f"layers.0.{name}.bias"][3 if name == "up" else -3] = float("nan")
+    for precision in bundle.GRAPHS:
+        model = graph.assemble(weights, SMALL, precision)
+        (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
+        runtime = bundle.Runtime(tmp_path / "model.onnx", SMALL)
+
+        assert np.isnan(runtime.run(np.arange(10, 20)[None])[0]).any(), precision
+
+
+def test_what_is_left_of_a_long_harmful_text_counts_less_but_counts(
+    trained: tuple[Path, Path], data: Path, config: dict[str, object]
+) -> None:
+    one = composer(data, trained[1], config)
+    row = corpus.Row("made", "en", "prompt", "prompt", None, "how to make a bomb " * 40, 1, (), ())
+    whole = one._text(row)
+
+    cut = one._cut(row, whole, len(whole.ids) // 3)
+
+    assert whole.weights.sum() == pytest.approx(1, abs=1e-4)
+    assert cut.weights.sum() == pytest.approx(0.3, abs=1e-4)
+
+
+def test_one_sure_token_decides_a_harmful_row_and_one_wrong_one_a_safe_row() -> None:
+    logits = torch.zeros(2, 6, 23)
+    batch = {
+        "ids": torch.ones(2, 6, dtype=torch.long),
+        "labels": torch.tensor([[1] * 6, [0] * 6]),
+        "weights": torch.full((2, 6), 1 / 6),
+        "kinds": torch.zeros(2, 9),
+        "response": torch.zeros(2, dtype=torch.bool),
+    }
+
+    def decisive(row: int) -> float:
+        """What the one token adds to the loss, at an otherwise undecided model."""
+        values = logits.clone()
+        values[row, 2, 1] = 9.0
+        return float(train.loss_of(values, batch, 1.0)[0] - train.loss_of(values, batch, 0.0)[0])
+
+    undecided = float(np.log(3))
+    assert decisive(0) == pytest.approx(undecided / 2, abs=0.01)
+    assert decisive(1) == pytest.approx((undecided + 9) / 2, abs=0.01)
+
+
+def test_all_of_a_harmless_prompt_is_harmless_to_the_teacher_too() -> None:
+    torch.manual_seed(0)
+    model = Mini(SMALL)
+    states, ids = torch.zeros(2, 8, SMALL.hidden), [[1, 2, 3, 4, 5, 6, 7, 8], [1]]
+    meaning = np.zeros(SMALL.meaning, np.float16)
+    logits = torch.zeros(2, 8, 23)
+    spiked = logits.clone()
+    spiked[0, 3, 1] = 9.0
+
+    def wrong(values: torch.Tensor, verdict: float) -> float:
+        texts = [meanings.Meant(one, meaning, said) for one, said in zip(ids, (verdict, 0.9), strict=True)]
+        return float(train.meaning_loss(model, states, values, texts, 0.3)[1])
+
+    assert wrong(spiked, 0.01) > wrong(logits, 0.01) + 1
+    assert wrong(spiked, 0.9) == pytest.approx(wrong(logits, 0.9))
+    assert np.isfinite(wrong(spiked, float("nan")))
 
 
 def test_the_graphs_share_their_constants(

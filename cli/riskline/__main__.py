@@ -16,11 +16,13 @@ def main() -> None:
     asked = []
 
     def end(number: int, _: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough: what is being written is brought to its end
         asked.append(128 + number)
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, end)
     code = run()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     code = asked[0] if asked else code
     if threading.active_count() > 1:
         # A thread still waits on stdin; the interpreter would abort on the lock that it holds (bpo-23309).

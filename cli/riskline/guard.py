@@ -297,7 +297,8 @@ def load(
         raise GuardError(
             f"guard `{manifest.name}` has the head `{manifest.head}`; this version has: {', '.join(HEADS)}"
         )
-    session = open_session(bundle.graph, provider, manifest.cache)
+    others = [f"--guard {manifest.name}:{one}" for one in manifest.precisions if one != bundle.precision]
+    session = open_session(bundle.graph, provider, manifest.cache, other=next(iter(others), None))
     if missing := sorted({name for outputs in manifest.roles.values() for name in names_of(outputs)} - session.outputs):
         raise GuardError(
             f"the graph of `{manifest.name}` has no output `{missing[0]}`, which its manifest says; "

@@ -160,17 +160,20 @@ class Session:
         return values
 
 
-def open_session(path: Path, provider: str, cache: Cache | None, *, threads: int = 1) -> Session:
+def open_session(
+    path: Path, provider: str, cache: Cache | None, *, threads: int = 1, other: str | None = None
+) -> Session:
     """Return a session of the graph in `path` on `provider` (a key of PROVIDERS, or `auto`).
 
-    `auto` takes CUDA where it is proven to run the whole graph, else the CPU.
+    `auto` takes CUDA where it is proven to run the whole graph, else the CPU. `other` is what to type for another
+    graph of the guard, where this one is not for the provider.
 
     Raises:
         ProviderError: ONNX Runtime is missing, or the provider cannot run, or it leaves heavy nodes to the CPU.
         GuardError: the graph cannot be loaded.
     """
     if provider != "auto":
-        return _open(path, provider, cache, threads)
+        return _open(path, provider, cache, threads, other)
     passed_over = None
     if driver_missing() is None and PROVIDERS["cuda"] in _runtime().get_available_providers():
         try:
@@ -180,10 +183,10 @@ def open_session(path: Path, provider: str, cache: Cache | None, *, threads: int
     return replace(_open(path, "cpu", cache, threads), passed_over=passed_over)
 
 
-def _open(path: Path, provider: str, cache: Cache | None, threads: int) -> Session:
+def _open(path: Path, provider: str, cache: Cache | None, threads: int, other: str | None = None) -> Session:
     backend = _backend(path, provider, threads)
     nodes = _nodes(backend)
-    _refuse_fallback(provider, backend, nodes)
+    _refuse_fallback(provider, backend, nodes, other)
     inputs = {value.name: value.type for value in backend.get_inputs()}
     outputs = frozenset(value.name for value in backend.get_outputs())
     return Session(provider, nodes, backend, _empty_state(cache, inputs), frozenset(inputs), outputs)
@@ -263,7 +266,12 @@ def _nodes(backend: Any) -> dict[str, Counter[str]]:  # noqa: ANN401 - the libra
     return nodes
 
 
-def _refuse_fallback(provider: str, backend: Any, nodes: Mapping[str, Counter[str]]) -> None:  # noqa: ANN401
+def _refuse_fallback(
+    provider: str,
+    backend: Any,  # noqa: ANN401
+    nodes: Mapping[str, Counter[str]],
+    other: str | None,
+) -> None:
     """ONNX Runtime falls back silently: to the CPU as a whole when a library is missing, else node by node."""
     if provider == "cpu":
         return
@@ -276,7 +284,7 @@ def _refuse_fallback(provider: str, backend: Any, nodes: Mapping[str, Counter[st
     if left:
         raise ProviderError(
             f"provider `{provider}` leaves {', '.join(left)} to the CPU",
-            hint="pass --provider cpu, or another precision",
+            hint=f"{other}, or --provider cpu" if other else "pass --provider cpu, or another precision",
         )
 
 
@@ -326,7 +334,7 @@ def prove(path: Path, provider: str, cache: Cache | None, outputs: Sequence[str]
     except RecordError as error:
         return Proof(provider, {}, str(error))
     except (ProviderError, GuardError) as error:
-        return Proof(provider, {}, error.message, error.hint, PROVIDERS[provider] in _available())
+        return Proof(provider, {}, error.message, error.hint, PROVIDERS.get(provider) in _available())
     return Proof(provider, {name: counter.total() for name, counter in session.nodes.items()})
 
 

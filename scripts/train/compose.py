@@ -106,9 +106,10 @@ class Composer:
         """Keep a window of a long text; a harmless one is harmless anywhere, as later windows will read it."""
         start = self.rng.randrange(len(part.ids) - room + 1) if row.label == 0 and self.rng.random() < 0.5 else 0
         kept = slice(start, start + room)
-        # What made it unsafe may be in what was cut.
-        trust = np.float32(0.3 if row.label and not row.spans else 1.0)
-        return Part(part.ids[kept], part.labels[kept], part.weights[kept] * trust)
+        weights = part.weights[kept]
+        if row.label and not row.spans:  # what made it harmful may be in what was cut
+            weights = weights * np.float32(0.3 / max(weights.sum(), 1e-9))
+        return Part(part.ids[kept], part.labels[kept], weights)
 
     def _context(self, row: Row) -> NDArray[np.int64]:
         asked = [self.tags["prompt"], *words] if (words := self._words_before(row)) else []

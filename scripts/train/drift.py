@@ -1,14 +1,15 @@
 """Prove a bundle on development and random texts: how far its graph is from PyTorch, and whether its laws hold there.
 
 python scripts/train/drift.py --config scripts/train/mini.toml --checkpoint RUN/last.pt --tokenizer RUN/tokenizer.json \
-    --data CORPUS
+    --found RUN/found.json --data CORPUS
 
-The goldens are two dozen short conversations; a mean over few texts hides what 8-bit embeddings do to some.
+The goldens are two dozen short conversations; a mean over few texts hides what rounding does to some.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import random
 import tomllib
 from dataclasses import dataclass, field
@@ -19,7 +20,6 @@ import torch
 from bundle import GRAPHS, LAW, ROOT, Reference, Runtime, calibrated, softmax
 from corpus import Row, read_rows
 from golden_texts import Conversation
-from graph import shipped
 from model import Shape
 from numpy.typing import NDArray
 
@@ -115,14 +115,17 @@ def main() -> None:
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--checkpoint", type=Path, required=True)
     parser.add_argument("--tokenizer", type=Path, required=True)
+    parser.add_argument("--found", type=Path, help="temperatures and thresholds, as the bundle has them")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--guard", type=Path, default=ROOT / "models" / "riskline-mini")
     args = parser.parse_args()
     torch.set_num_threads(1)
     config = tomllib.loads(args.config.read_text())
+    if args.found:
+        config["bundle"] |= json.loads(args.found.read_text())
     shape = Shape(**config["shape"])
     reference = Reference.load(args.checkpoint, args.tokenizer, shape)
-    reference.model.load_state_dict(shipped(calibrated(reference.model.state_dict(), config)))
+    reference.model.load_state_dict(calibrated(reference.model.state_dict(), config))
     runtime = Runtime(args.guard / GRAPHS["int8"], shape)
     worst = 0.0
     for name, texts in samples(args.data, config["seed"]).items():

@@ -84,14 +84,21 @@ class Graph:
         if self.precision == "fp32":
             product = self.op("MatMul", x, self.op("Mul", self.op("Cast", stored, to=TensorProto.FLOAT), scale_of))
         else:
-            product = self.op("Mul", self._product(x, stored), scale_of)
+            # A norm makes a whole row of one NaN; what the others read may have one among numbers.
+            product = self.op("Mul", self._product(x, stored, kept=name.endswith(("out", "down"))), scale_of)
         return self.op("Add", product, self.constant(f"{name}.bias", weights[f"{name}.bias"].numpy()))
 
-    def _product(self, x: str, stored: str) -> str:
-        """X (rows, in), rounded with a scale for each row, times integers (in, out), in units of the integers."""
+    def _product(self, x: str, stored: str, *, kept: bool) -> str:
+        """X (rows, in), rounded with a scale for each row, times integers (in, out), in units of the integers.
+
+        Rounding makes a number of a NaN; where one is `kept`, the row's scale is NaN.
+        """
         largest = self.op("ReduceMax", self.op("Abs", x), self.integers(-1), keepdims=0)
         step = self.op("Mul", largest, self.number("activation_level", 1 / ACTIVATION_LEVELS))
         step = self.op("Max", step, self.number("least", 1e-12))  # a row of zeros has no largest
+        if kept:
+            nothing = self.op("Mul", self.op("ReduceSum", x, self.integers(-1), keepdims=0), self.number("zero", 0.0))
+            step = self.op("Add", step, nothing)
         middle = self.constant("middle", np.array(128, np.uint8))
         middles = self.op("Expand", middle, self.op("Shape", step))
         whole = self.op("MatMulInteger", self.op("QuantizeLinear", x, step, middles, axis=0), stored, middle)

@@ -92,10 +92,9 @@ class Language:
 
     def harmless(self, rng: random.Random) -> Ask:
         """Draw a harmless request: one that looks like a harmful one, or any other."""
-        dice = rng.random()
-        if dice < self.whole:
+        if rng.random() < self.whole:
             return Ask(None, self._filled(rng.choice(self.safe["requests"]), rng), SAFE, ())
-        patterns = self.look_alike[_often(self.look_alike, rng)] if dice < 0.7 else self.safe["goals"]
+        patterns = self.look_alike[_often(self.look_alike, rng)] if rng.random() < 0.6 else self.safe["goals"]
         goal = self._filled(rng.choice(patterns), rng)
         return Ask(goal, self._framed(goal, rng), SAFE, ())
 

@@ -34,7 +34,7 @@ from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
 HARMLESS = 0.1
-"""Verdict up to which a prompt is harmless throughout."""
+"""A prompt of a lower verdict is harmless throughout."""
 LOGGED = 50
 """Steps between lines of the log."""
 SAVED = 240
@@ -62,9 +62,9 @@ def loss_of(logits: Tensor, batch: dict[str, Tensor], highest: float) -> tuple[T
     harmful = risky.any(1)
     worst = torch.where(judged, entropy, torch.zeros_like(entropy)).max(1).values
     best = torch.where(risky, entropy, torch.full_like(entropy, torch.inf)).min(1).values
-    trust = batch["weights"].sum(1).clamp(max=1)
-    decisive = torch.where(harmful, best, worst) * torch.where(harmful, trust, torch.ones_like(trust))
-    risk_loss = risk_loss + highest * decisive.sum() / count
+    # A harmful text that was cut weighs less in all: what made it harmful may be missing.
+    share = torch.where(harmful, batch["weights"].sum(1).clamp(max=1), torch.ones_like(worst))
+    risk_loss = risk_loss + highest * (torch.where(harmful, best, worst) * share).sum() / count
     closed = torch.full_like(logits[..., :1], -1e4)  # responses have no Jailbreak
     kind = torch.where(response, torch.cat((logits[..., 15:23], closed), -1), logits[..., 3:12])
     token = batch["weights"] * (batch["labels"] > 0)
@@ -80,25 +80,27 @@ def meaning_loss(
     The first is one minus the mean cosine, the second an entropy; both count the last word half as much as the end.
     Where label and teacher agree that a prompt is harmless, so is all of it, and its riskiest token counts `highest`.
     """
-    goals = torch.from_numpy(np.stack([text.meaning for text in texts])).float().to(states.device)
-    verdicts = torch.tensor([text.verdict for text in texts], device=states.device)
+    device = states.device
+    goals = torch.from_numpy(np.stack([text.meaning for text in texts])).float().to(device)
+    verdicts = torch.tensor([text.verdict for text in texts], device=device)
     known = ~verdicts.isnan()
     verdicts = verdicts.nan_to_num()  # not asked, but what is not asked must be finite for its slope to be zero
-    places, ends = torch.arange(len(texts)), torch.tensor([len(text.ids) - 1 for text in texts])
-    apart, wrong = torch.zeros((), device=states.device), torch.zeros((), device=states.device)
+    places = torch.arange(len(texts), device=device)
+    ends = torch.tensor([len(text.ids) - 1 for text in texts], device=device)
+    asked = known.sum().clamp(min=1)
+    apart, wrong = torch.zeros((), device=device), torch.zeros((), device=device)
     for at, weight in ((ends, 1.0), (ends - 1, 0.5)):
         found = functional.cosine_similarity(model.meaning(states[places, at]).float(), goals)
         apart = apart + weight * (1 - found).mean() / 1.5
         kinds = functional.log_softmax(logits[places, at, 0:3], -1)
         safe, risky = kinds[:, 0], kinds[:, 1:].logsumexp(-1)
         entropy = torch.where(known, -(verdicts * risky + (1 - verdicts) * safe), torch.zeros_like(safe)).sum()
-        wrong = wrong + weight * entropy / known.sum().clamp(min=1) / 1.5
-    harmless = (verdicts < HARMLESS) & known
-    if harmless.any():
-        inside = torch.arange(states.shape[1]) < (ends[:, None] + 1)
-        entropy = -functional.log_softmax(logits[..., 0:3], -1)[..., 0] * inside
-        each = 0.5 * entropy[:, 1:].sum(1) / ends + highest * entropy.max(1).values
-        wrong = wrong + (each * harmless).sum() / known.sum()
+        wrong = wrong + weight * entropy / asked / 1.5
+    # The first position is the tag's, which is not judged.
+    inside = torch.arange(1, states.shape[1], device=device) <= ends[:, None]
+    entropy = -functional.log_softmax(logits[:, 1:, 0:3], -1)[..., 0] * inside
+    each = 0.5 * entropy.sum(1) / ends.clamp(min=1) + highest * entropy.max(1).values
+    wrong = wrong + (each * (known & (verdicts < HARMLESS))).sum() / asked
     return apart, wrong
 
 

@@ -48,26 +48,24 @@ def _runtimes() -> None:
 
 
 def _providers(manifest: Manifest) -> bool:
-    """Try every provider on the guard's graphs, the default first; whether at least one works."""
+    """Try every provider, the CPU on the guard's default graph, others on any of its; whether at least one works."""
     from riskline.session import PROVIDERS, driver_missing, prove
 
     outputs = next(iter(manifest.roles.values()))
     works = False
     for provider in PROVIDERS:
-        proofs = {
-            name: prove(manifest.folder / graph, provider, manifest.cache, [outputs.risk])
-            for name, graph in manifest.graphs.items()
-        }
-        runs = [name for name, proof in proofs.items() if proof.problem is None]
-        first = next(iter(proofs.values()))
-        if runs:
+        for precision in manifest.precisions[:1] if provider == "cpu" else manifest.precisions:
+            proof = prove(manifest.folder / manifest.graphs[precision], provider, manifest.cache, [outputs.risk])
+            if proof.problem is None:
+                break
+        if proof.problem is None:
             works = True
-            nodes = ", ".join(f"{count} on {name}" for name, count in proofs[runs[0]].nodes.items())
-            _say(f"✓ {provider}: ran a text through {manifest.name}:{runs[0]}; nodes: {nodes}")
-        elif first.built_in or (provider == "cuda" and driver_missing() is None):
-            _say(f"✗ {provider}: {first.problem}", first.hint)
+            nodes = ", ".join(f"{count} on {name}" for name, count in proof.nodes.items())
+            _say(f"✓ {provider}: ran a text through {manifest.name}:{precision}; nodes: {nodes}")
+        elif proof.built_in or provider == "cpu" or (provider == "cuda" and driver_missing() is None):
+            _say(f"✗ {provider}: {proof.problem}", proof.hint)
         else:
-            _say(f"– {provider}: {first.problem}")
+            _say(f"– {provider}: {proof.problem}")
     return works
 
 

@@ -17,6 +17,8 @@ from riskline.escape import visible
 from riskline.manifest import read_manifest
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from riskline.manifest import Manifest
 
 PRECISIONS = ("fp32", "fp16", "int8", "int4")
@@ -56,7 +58,8 @@ def show(name: Name, json: AsJson = False) -> Ending:
 
 def verify(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="A guard's name or path; without it, all.")
+        str | None,
+        typer.Argument(metavar="[NAME[:P]]", help="A guard's name, with a precision, or a path; else all."),
     ] = None,
     provider: Annotated[str, typer.Option(metavar="NAME", help="The provider that judges the goldens.")] = "cpu",
 ) -> Ending:
@@ -64,11 +67,12 @@ def verify(
 
     Exit code 2 if a file or a score differs.
     """
-    failed = False
-    for found in [find(name)] if name else [guard for guard in guards() if _has_weights(guard)]:
-        bundle = Bundle(found, found.precisions[0]) if not isinstance(found, Bundle | GuardError) else found
-        failed |= not _verify(bundle, provider)
-    return Ending(failed=failed)
+    if name:
+        chosen = find(name)
+        named = [chosen.precision] if name.endswith(f":{chosen.precision}") else None
+        return Ending(failed=not _verify(chosen.manifest, named, provider))
+    said = [_verify(guard, None, provider) for guard in guards() if _has_weights(guard)]
+    return Ending(failed=not all(said))
 
 
 def pull(
@@ -186,17 +190,17 @@ def _has_weights(guard: Manifest | GuardError) -> bool:
     return isinstance(guard, GuardError) or guard.complete
 
 
-def _verify(bundle: Bundle | GuardError, provider: str) -> bool:
-    if isinstance(bundle, GuardError):
-        note(f"error: {bundle.message}")
+def _verify(manifest: Manifest | GuardError, precisions: Sequence[str] | None, provider: str) -> bool:
+    if isinstance(manifest, GuardError):
+        note(f"error: {manifest.message}")
         return False
-    manifest = bundle.manifest
     try:
         if not manifest.complete:
             raise GuardError("it has no weights on this machine", hint=f"riskline guards pull {manifest.name}")
         check_files(manifest, everything=True)
         sys.stdout.write(f"{manifest.id}: {len(manifest.files)} files are as the manifest says\n")
-        return all(_verify_goldens(Bundle(manifest, precision), provider) for precision in manifest.precisions)
+        said = [_verify_goldens(Bundle(manifest, one), provider) for one in precisions or manifest.precisions]
+        return all(said)
     except RisklineError as error:
         note(f"error: {manifest.name}: {error.message}")
         if error.hint:
@@ -217,7 +221,7 @@ def _verify_goldens(bundle: Bundle, provider: str) -> bool:
     good = count > 0 and worst <= manifest.golden_tolerance and not flips
     said = "as the reference" if good else "NOT as the reference"
     sys.stdout.write(
-        f"{manifest.id}: {count} golden texts, largest difference of a probability {worst:.4f} "
+        f"{manifest.id} {bundle.precision}: {count} golden texts, largest difference of a probability {worst:.4f} "
         f"(tolerance {manifest.golden_tolerance}), {flips} labels differ: {said}\n"
     )
     return good
