@@ -236,15 +236,15 @@ def _require(runtime: Any, provider: str) -> None:  # noqa: ANN401 - the library
     """The wheel must hold the provider and, for NVIDIA's, the driver must load: its name in a list proves neither."""
     if provider not in PROVIDERS:
         raise ProviderError(f"no provider is named `{provider}`", hint=f"one of auto, {', '.join(PROVIDERS)}")
-    if PROVIDERS[provider] not in runtime.get_available_providers():
-        other = "take an ONNX Runtime that has it, or pass --provider cpu"
-        hint = 'pip uninstall onnxruntime && pip install "riskline[gpu]"' if provider in _NVIDIA else other
-        raise ProviderError(f"the installed ONNX Runtime has no {provider} provider", hint=hint)
     if provider in _NVIDIA and (missing := driver_missing()):
         raise ProviderError(
             f"provider `{provider}` cannot run: {missing} cannot be loaded, so there is no NVIDIA driver",
             hint="install the NVIDIA driver, or pass --provider cpu",
         )
+    if PROVIDERS[provider] not in runtime.get_available_providers():
+        other = "take an ONNX Runtime that has it, or pass --provider cpu"
+        hint = 'pip uninstall onnxruntime && pip install "riskline[gpu]"' if provider in _NVIDIA else other
+        raise ProviderError(f"the installed ONNX Runtime has no {provider} provider", hint=hint)
 
 
 def driver_missing() -> str | None:

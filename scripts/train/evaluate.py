@@ -33,10 +33,10 @@ from riskline.trajectory import level
 
 SAFE, UNSAFE, CONTROVERSIAL = (LABELS.index(name) for name in ("safe", "unsafe", "controversial"))
 RULE = Rule("hold", 2)
-ALLOWED = {"unsafe": 0.03, "controversial": 0.08}
+ALLOWED = {"unsafe": 0.04, "controversial": 0.10}
 """The share of safe in-distribution prompts, and of responses, that may be flagged by default: a mean of sources."""
 LEAST = 0.1
-"""No threshold is lower: what is far likelier to be safe is not flagged, whatever share that would leave."""
+"""No threshold is lower, whatever share that would leave."""
 MOST = 1_000
 """Rows of a source, role, language and label that are judged for the figures."""
 HELD_OUT = 3_000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -80,6 +81,8 @@ def _record(text: str | None, file: str | None, reading: Reading, telling: Telli
         file = text
     elif text is not None and len(text) < _LONGEST_NAME and "\0" not in text and os.path.isfile(text):
         telling.note(f"tracing these words; --file {text} traces the file of that name")
+    elif text is not None and re.fullmatch(r"\S+\.\w+:\d+", text):
+        telling.note("tracing these words: as an address, they name no file that is here")
     if file is not None:
         record = find_record(file, reading.options())
         return record, record.origin.address
