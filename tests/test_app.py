@@ -221,6 +221,13 @@ def test_the_address_of_a_file_that_looks_like_a_flag_can_be_pasted(cli: Cli, wr
     assert cli(*command[1:], "--json").code == 0
 
 
+def test_an_address_of_no_file_is_traced_as_words_and_says_so(cli: Cli) -> None:
+    answer = cli("trace", "nowhere/data.jsonl:3")
+
+    assert answer.code == 0
+    assert "tracing these words: as an address, they name no file that is here" in answer.err
+
+
 def test_the_address_of_a_finding_can_be_traced(cli: Cli, write: Write) -> None:
     write("data.jsonl", CALM + BOMB)
 
