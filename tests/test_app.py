@@ -221,6 +221,25 @@ def test_the_address_of_a_file_that_looks_like_a_flag_can_be_pasted(cli: Cli, wr
     assert cli(*command[1:], "--json").code == 0
 
 
+@pytest.mark.parametrize(
+    "typed",
+    [
+        ("trace", "ok", "--html", "-"),
+        ("score", "-o", "-"),
+        ("score", "-o", "jsonl:-"),
+        ("eval", "x.jsonl", "--html", "-"),
+    ],
+)
+def test_an_output_file_cannot_be_stdout(cli: Cli, tmp_path: Path, typed: tuple[str, ...]) -> None:
+    (tmp_path / "x.jsonl").write_bytes(b'{"text":"ok","label":"safe"}\n')
+
+    answer = cli(*typed, stdin=CALM)
+
+    assert answer.code == 2
+    assert "take a file" in answer.err.replace("takes", "take")
+    assert not Path("-").exists()
+
+
 def test_an_address_of_no_file_is_traced_as_words_and_says_so(cli: Cli) -> None:
     answer = cli("trace", "nowhere/data.jsonl:3")
 

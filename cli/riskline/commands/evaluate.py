@@ -305,6 +305,8 @@ class Outputs:
         paths = [os.path.realpath(path) for path in self.files.values()]
         if twice := next((path for path in paths if paths.count(path) > 1), None):
             raise UsageError(f"two outputs are the same file, `{twice}`")
+        if "-" in self.files.values():
+            raise UsageError("-o, --html and --scores take a file; --json writes the report to stdout")
         return {what: stack.enter_context(replaced(path)) for what, path in self.files.items()}
 
     def write(self, report: Report, streams: Mapping[str, BinaryIO], telling: Telling) -> None:

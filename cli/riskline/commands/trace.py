@@ -139,6 +139,8 @@ def _traced(record: Record, judging: Judging, address: str | None, telling: Tell
 def _write_page(traced: Traced, path: str, telling: Telling) -> None:
     from riskline.show.page import page
 
+    if path == "-":
+        raise UsageError("--html takes a file", hint="--html trace.html")
     try:
         Path(path).write_text(page(traced), encoding="utf-8")
     except OSError as error:

@@ -51,9 +51,9 @@ class Writing:
             UsageError: a format is unknown, or two outputs are one file.
             OutputError: an output cannot be written.
         """
-        wanted = [parse_output(self.command, spec) for spec in self.outputs]
-        if any(path == "-" for _, path in wanted):
+        if any(spec.rpartition(":")[2] == "-" for spec in self.outputs):
             raise UsageError("--output takes a file; what goes to stdout has its format from --format")
+        wanted = [parse_output(self.command, spec) for spec in self.outputs]
         paths = [os.path.realpath(path) for path in [*(path for _, path in wanted), self.run_info] if path]
         if twice := next((path for path in paths if paths.count(path) > 1), None):
             raise UsageError(f"two outputs are the same file, `{twice}`")
