@@ -84,7 +84,7 @@ def verdict(probabilities: NDArray[np.float64], limits: dict[str, float]) -> str
 def moved(runtime: Runtime, ids: NDArray[np.int64], whole: NDArray[np.float64], cut: int, *, response: bool) -> float:
     """Return how far a cut and a longer neighbour move the probabilities of a row."""
     shorter = runtime.probabilities(ids[:cut], response=response)
-    both = np.full((2, len(ids) + 9), 1_000, np.int64)
+    both = np.full((2, min(len(ids) + 9, runtime.shape.positions)), 1_000, np.int64)
     both[0, : len(ids)] = ids
     beside = softmax(runtime.run(both)[2 if response else 0][0, : len(ids)])
     return float(max(np.abs(shorter - whole[:cut]).max(), np.abs(beside - whole).max()))
