@@ -281,6 +281,22 @@ def test_a_bundle_whose_scores_differ_fails_verification(cli: Cli, copy: Path) -
     assert "NOT as the reference" in answer.text
 
 
+def test_one_precision_of_a_guard_is_verified_and_a_graph_that_cannot_run_hides_no_other(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RISKLINE_MODELS")
+
+    one = cli("guards", "verify", "riskline-mini:fp32")
+    none = cli("guards", "verify", "riskline-mini", "--provider", "coreml")
+
+    assert one.code == 0
+    assert " fp32: " in one.text
+    assert " int8: " not in one.text
+    assert none.code == 2
+    assert "error: riskline-mini:int8: " in none.err
+    assert "error: riskline-mini:fp32: " in none.err
+
+
 def test_doctor_proves_providers_with_a_real_session(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RISKLINE_MODELS")
 

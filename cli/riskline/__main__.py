@@ -16,13 +16,15 @@ def main() -> None:
     asked = []
 
     def end(number: int, _: FrameType | None) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough: what is being written is brought to its end
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a second one ends it at once
         asked.append(128 + number)
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGTERM, end)
+    if heard := signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, end)
     code = run()
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if heard:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
     code = asked[0] if asked else code
     if threading.active_count() > 1:
         # A thread still waits on stdin; the interpreter would abort on the lock that it holds (bpo-23309).

@@ -36,6 +36,8 @@ from riskline.template import render
 from riskline.tokenizer import Tokenizer
 
 _ACCELERATED_BATCH = 32
+_WIDE = ("fp32", "fp16", "bf16")
+"""Precisions whose products every provider has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,8 +299,9 @@ def load(
         raise GuardError(
             f"guard `{manifest.name}` has the head `{manifest.head}`; this version has: {', '.join(HEADS)}"
         )
-    others = [f"--guard {manifest.name}:{one}" for one in manifest.precisions if one != bundle.precision]
-    session = open_session(bundle.graph, provider, manifest.cache, other=next(iter(others), None))
+    wide = [one for one in manifest.precisions if one in _WIDE and bundle.precision not in _WIDE]
+    other = f"--guard {manifest.name}:{wide[0]}" if wide else None
+    session = open_session(bundle.graph, provider, manifest.cache, other=other)
     if missing := sorted({name for outputs in manifest.roles.values() for name in names_of(outputs)} - session.outputs):
         raise GuardError(
             f"the graph of `{manifest.name}` has no output `{missing[0]}`, which its manifest says; "

@@ -108,7 +108,8 @@ class Composer:
         kept = slice(start, start + room)
         weights = part.weights[kept]
         if row.label and not row.spans:  # what made it harmful may be in what was cut
-            weights = weights * np.float32(0.3 / max(weights.sum(), 1e-9))
+            risky = part.labels[kept] > 0  # not what was put before it
+            weights = np.where(risky, weights * np.float32(0.3 / max(weights[risky].sum(), 1e-9)), weights)
         return Part(part.ids[kept], part.labels[kept], weights)
 
     def _context(self, row: Row) -> NDArray[np.int64]:

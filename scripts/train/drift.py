@@ -14,6 +14,7 @@ import random
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -73,7 +74,7 @@ def samples(data: Path, seed: int) -> dict[str, list[Conversation]]:
     return groups
 
 
-def verdict(probabilities: NDArray[np.float64], limits: dict[str, float]) -> str:
+def verdict(probabilities: NDArray[np.float64], limits: dict[str, Any]) -> str:
     """Return the label that the bundle's rule gives to judged tokens, (judged, 3)."""
     unsafe, risk = probabilities[:, 1].round(4), (1 - probabilities[:, 0]).round(4)
     if unsafe[level(unsafe, RULE)] >= limits["unsafe"]:
@@ -91,7 +92,7 @@ def moved(runtime: Runtime, ids: NDArray[np.int64], whole: NDArray[np.float64], 
 
 
 def measure(
-    reference: Reference, runtime: Runtime, texts: list[Conversation], width: int, limits: dict[str, float]
+    reference: Reference, runtime: Runtime, texts: list[Conversation], width: int, limits: dict[str, Any]
 ) -> Drift:
     """Return what the texts of a group show; rows are cut at the window."""
     drift, rng = Drift(), random.Random(0)
@@ -103,7 +104,8 @@ def measure(
         ours = runtime.probabilities(ids, response=response)
         theirs = reference.probabilities(ids, response=response)
         drift.distances.append(float(np.abs(ours - theirs)[first:].max()))
-        drift.flips += verdict(ours[first:], limits) != verdict(theirs[first:], limits)
+        own = limits | limits.get("response", {}) if response else limits
+        drift.flips += verdict(ours[first:], own) != verdict(theirs[first:], own)
         cut = rng.randrange(1, len(ids) + 1)
         drift.law = max(drift.law, moved(runtime, ids, ours, cut, response=response))
     return drift
@@ -115,14 +117,13 @@ def main() -> None:
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--checkpoint", type=Path, required=True)
     parser.add_argument("--tokenizer", type=Path, required=True)
-    parser.add_argument("--found", type=Path, help="temperatures and thresholds, as the bundle has them")
+    parser.add_argument("--found", type=Path, required=True, help="temperatures and thresholds, as the bundle has them")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--guard", type=Path, default=ROOT / "models" / "riskline-mini")
     args = parser.parse_args()
     torch.set_num_threads(1)
     config = tomllib.loads(args.config.read_text())
-    if args.found:
-        config["bundle"] |= json.loads(args.found.read_text())
+    config["bundle"] |= json.loads(args.found.read_text())
     shape = Shape(**config["shape"])
     reference = Reference.load(args.checkpoint, args.tokenizer, shape)
     reference.model.load_state_dict(calibrated(reference.model.state_dict(), config))

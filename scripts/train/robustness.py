@@ -2,8 +2,8 @@
 
 python scripts/train/robustness.py --data CORPUS [--guard models/riskline-mini] [--json FILE]
 
-Everything is judged by the default policy. Harmful texts are English prompts of sources that no row was trained on
-(s_eval, jailbreakbench, the development part of ailuminate_demo), harmless ones those of alpaca_prompts.
+Everything is judged by the default policy. Harmful texts are English prompts of s_eval and jailbreakbench, of which no
+row was trained on, and of ailuminate_demo's development part; harmless ones are those of alpaca_prompts.
 """
 
 from __future__ import annotations

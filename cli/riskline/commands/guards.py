@@ -199,13 +199,17 @@ def _verify(manifest: Manifest | GuardError, precisions: Sequence[str] | None, p
             raise GuardError("it has no weights on this machine", hint=f"riskline guards pull {manifest.name}")
         check_files(manifest, everything=True)
         sys.stdout.write(f"{manifest.id}: {len(manifest.files)} files are as the manifest says\n")
-        said = [_verify_goldens(Bundle(manifest, one), provider) for one in precisions or manifest.precisions]
-        return all(said)
     except RisklineError as error:
-        note(f"error: {manifest.name}: {error.message}")
-        if error.hint:
-            note(f"hint: {error.hint}")
-        return False
+        return _told(manifest.name, error)
+    said = [_verify_goldens(Bundle(manifest, one), provider) for one in precisions or manifest.precisions]
+    return all(said)
+
+
+def _told(name: str, error: RisklineError) -> bool:
+    note(f"error: {name}: {error.message}")
+    if error.hint:
+        note(f"hint: {error.hint}")
+    return False
 
 
 def _verify_goldens(bundle: Bundle, provider: str) -> bool:
@@ -213,11 +217,14 @@ def _verify_goldens(bundle: Bundle, provider: str) -> bool:
     from riskline.guard import load
 
     manifest = bundle.manifest
-    guard = load(bundle, provider=provider)
     worst, count, flips = 0.0, 0, 0
-    for golden in read_goldens(manifest.folder / "golden.jsonl"):
-        difference, flipped = compare(guard, golden)
-        worst, count, flips = max(worst, difference), count + 1, flips + flipped
+    try:
+        guard = load(bundle, provider=provider)
+        for golden in read_goldens(manifest.folder / "golden.jsonl"):
+            difference, flipped = compare(guard, golden)
+            worst, count, flips = max(worst, difference), count + 1, flips + flipped
+    except RisklineError as error:
+        return _told(f"{manifest.name}:{bundle.precision}", error)
     good = count > 0 and worst <= manifest.golden_tolerance and not flips
     said = "as the reference" if good else "NOT as the reference"
     sys.stdout.write(

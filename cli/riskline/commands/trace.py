@@ -57,6 +57,8 @@ def trace(
     quiet: options.Quiet = False,
 ) -> Ending:
     """Show how risk runs along one text: coloured tokens, a risk line with threshold, onset and peak, categories."""
+    if html == "-":
+        raise UsageError("--html takes a file", hint="--html trace.html")
     telling = Telling(quiet, verbose=False, color=color)
     reading = Reading("check", [], input_format, role, prompt_field, response_field, text_field, messages_field)
     record, address = _record(text, file, reading, telling)
@@ -139,8 +141,6 @@ def _traced(record: Record, judging: Judging, address: str | None, telling: Tell
 def _write_page(traced: Traced, path: str, telling: Telling) -> None:
     from riskline.show.page import page
 
-    if path == "-":
-        raise UsageError("--html takes a file", hint="--html trace.html")
     try:
         Path(path).write_text(page(traced), encoding="utf-8")
     except OSError as error:

@@ -53,6 +53,8 @@ class Writing:
         """
         if any(spec.rpartition(":")[2] == "-" for spec in self.outputs):
             raise UsageError("--output takes a file; what goes to stdout has its format from --format")
+        if self.run_info == "-":
+            raise UsageError("--run-info takes a file", hint="--run-info run.json")
         wanted = [parse_output(self.command, spec) for spec in self.outputs]
         paths = [os.path.realpath(path) for path in [*(path for _, path in wanted), self.run_info] if path]
         if twice := next((path for path in paths if paths.count(path) > 1), None):
