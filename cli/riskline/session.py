@@ -268,7 +268,7 @@ def _nodes(backend: Any) -> dict[str, Counter[str]]:  # noqa: ANN401 - the libra
 
 def _refuse_fallback(
     provider: str,
-    backend: Any,  # noqa: ANN401
+    backend: Any,  # noqa: ANN401 - the library is untyped
     nodes: Mapping[str, Counter[str]],
     other: str | None,
 ) -> None:

@@ -164,17 +164,21 @@ def rounded(rows: NDArray[np.float32], levels: int) -> tuple[NDArray[np.int8], N
     return np.clip(np.round(rows / scale), -levels, levels).astype(np.int8), scale
 
 
+def _counts(graph: Graph) -> tuple[str, str]:
+    """How many tokens went before, and how many there are with the new ones; each (1,)."""
+    past = graph.op("Shape", "past_key_values.0.key", start=2, end=3)
+    return past, graph.op("Add", past, graph.op("Shape", "input_ids", start=1, end=2))
+
+
 def _positions(graph: Graph, table: torch.Tensor) -> str:
     """The embeddings of the new tokens' positions, (new, hidden): they follow the past."""
-    past = graph.op("Shape", "past_key_values.0.key", start=2, end=3)
-    total = graph.op("Add", past, graph.op("Shape", "input_ids", start=1, end=2))
+    past, total = _counts(graph)
     return graph.op("Slice", graph.constant("position", table.numpy()), past, total)
 
 
 def _mask(graph: Graph) -> str:
     """What is added to scores, (new + 1, total): a token sees itself and those before it."""
-    past = graph.op("Shape", "past_key_values.0.key", start=2, end=3)
-    total = graph.op("Add", past, graph.op("Shape", "input_ids", start=1, end=2))
+    past, total = _counts(graph)
     places = graph.constant("places", np.arange(graph.shape.positions + 1))
     own = graph.op("Slice", places, past, graph.op("Add", total, graph.integers(1)))
     seen = graph.op("Slice", places, graph.integers(0), total)
