@@ -49,8 +49,8 @@ def scored(outcome: Outcome, options: SinkOptions | None = None) -> bytes:
         (record(b"{}"), SinkOptions(), b'{"verdict":%s}\n'),
         (record(b" { } "), SinkOptions(), b' { "verdict":%s}\n'),
         (record(b'{"text":"x"}'), SinkOptions(key='a"b'), b'{"text":"x","a\\"b":%s}\n'),
-        (record(b'{"text":"x"}'), SinkOptions(only_verdict=True), b'{"line":3,"verdict":%s}\n'),
-        (record(None), SinkOptions(), b'{"line":3,"text":"x","verdict":%s}\n'),
+        (record(b'{"text":"x"}'), SinkOptions(only_verdict=True), b'{"path":"p.jsonl","line":3,"verdict":%s}\n'),
+        (record(None), SinkOptions(), b'{"path":"p.jsonl","line":3,"text":"x","verdict":%s}\n'),
         (record(None, Origin("a.txt", by="file")), SinkOptions(), b'{"path":"a.txt","text":"x","verdict":%s}\n'),
         (
             record(b"{}", Origin("a.json", 9, "7", "id")),
@@ -74,9 +74,13 @@ def test_a_record_comes_back_with_its_verdict(outcome: Judged, options: SinkOpti
 @pytest.mark.parametrize(
     ("raw", "options", "expected"),
     [
-        (None, SinkOptions(), b'{"line":3,"failure":{"code":"wrong-type","message":"no"}}\n'),
+        (None, SinkOptions(), b'{"path":"p.jsonl","line":3,"failure":{"code":"wrong-type","message":"no"}}\n'),
         (b'{"a":1}', SinkOptions(), b'{"a":1,"failure":{"code":"wrong-type","message":"no"}}\n'),
-        (b'{"a":1}', SinkOptions(only_verdict=True), b'{"line":3,"failure":{"code":"wrong-type","message":"no"}}\n'),
+        (
+            b'{"a":1}',
+            SinkOptions(only_verdict=True),
+            b'{"path":"p.jsonl","line":3,"failure":{"code":"wrong-type","message":"no"}}\n',
+        ),
         (b'{"verdict":1}', SinkOptions(), b'{"verdict":1,"failure":{"code":"wrong-type","message":"no"}}\n'),
         (
             b'{"failure":1,"a":2}',

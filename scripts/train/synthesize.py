@@ -154,13 +154,20 @@ def rows(seed: int, english: int = 60_000, other: int = 8_000) -> Iterator[Row]:
 def whole() -> Iterator[Row]:
     """Yield the prompts and replies that are written out, each with its label; English where no language is named."""
     prompts: set[str] = set()
+    for path in sorted((FOLDER / "en").glob("*_*.toml")):
+        lists = tomllib.loads(path.read_text(encoding="utf-8"))
+        kinds = (CATEGORIES.index(lists["category"]),) if "category" in lists else ()
+        kind = "comment" if path.stem.startswith("comments_") else "prompt"
+        for label, name, own in ((UNSAFE, "requests_unsafe", kinds), (SAFE, "requests_safe", ())):
+            for text in lists.get(name, []):
+                yield Row(f"synthesis_written_{kind}s", "en", kind, "prompt", None, text, label, own, ())
     for path in sorted(FOLDER.glob("whole_*.toml")):
         lists = tomllib.loads(path.read_text(encoding="utf-8"))
         for request in lists.get("request", []):
             label, kinds = _judged(request)
             lang = request.get("lang", "en")
             prompts.add(key(request["text"]))
-            yield Row(f"synthesis_{path.stem}", lang, "prompt", "prompt", None, request["text"], label, kinds, ())
+            yield Row("synthesis_whole_prompts", lang, "prompt", "prompt", None, request["text"], label, kinds, ())
         for reply in lists.get("reply", []):
             label, kinds = _judged(reply)
             asked, said = reply["prompt"], reply["text"]

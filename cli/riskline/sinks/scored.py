@@ -76,7 +76,8 @@ def _address(origin: Origin) -> dict[str, object]:
         return {"path": visible(origin.path)}
     if origin.by == "id":
         return {"path": visible(origin.path), "id": origin.id}
-    return {"line": origin.line}
+    path = {} if origin.path == "-" else {"path": visible(origin.path)}
+    return {**path, "line": origin.line}
 
 
 def _failure(failure: Failure, redaction: Redaction | None) -> dict[str, object]:
