@@ -256,6 +256,18 @@ def test_the_address_of_a_finding_can_be_traced(cli: Cli, write: Write) -> None:
     assert json.loads(answer.out)["verdict"]["label"] == "unsafe"
 
 
+def test_a_trace_tells_what_no_guard_sees_of_the_record(cli: Cli, write: Write) -> None:
+    parts = [{"type": "text", "text": "ok"}, {"type": "image_url", "image_url": {"url": "https://a.example/b.png"}}]
+    write("data.jsonl", json.dumps({"messages": [{"role": "user", "content": parts}]}).encode())
+
+    answer = cli("trace", "data.jsonl:1", "--html", "page.html")
+    shown = cli("trace", "data.jsonl:1")
+
+    assert (answer.code, shown.code) == (3, 3)
+    assert "not judged: parts that no text guard sees: image" in shown.text
+    assert "parts that no text guard sees: image" in Path("page.html").read_text(encoding="utf-8")
+
+
 # --- score ------------------------------------------------------------------------------------------------------
 
 

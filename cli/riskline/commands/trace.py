@@ -56,7 +56,10 @@ def trace(
     color: options.Color = options.ColorWhen.auto,
     quiet: options.Quiet = False,
 ) -> Ending:
-    """Show how risk runs along one text: coloured tokens, a risk line with threshold, onset and peak, categories."""
+    """Show how risk runs along one text: coloured tokens, a risk line with threshold, onset and peak, categories.
+
+    What no text guard sees, an image say, is told, and the exit code is 3.
+    """
     if html == "-":
         raise UsageError("--html takes a file", hint="--html trace.html")
     telling = Telling(quiet, verbose=False, color=color)
@@ -70,7 +73,7 @@ def trace(
         _write_json(traced)
     elif not html:
         _print(traced, telling)
-    return Ending()
+    return Ending(incomplete=bool(traced.verdict.unseen))
 
 
 def _record(text: str | None, file: str | None, reading: Reading, telling: Telling) -> tuple[Record, str | None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 
+from riskline.escape import visible
 from riskline.records import Label, Turn, Verdict
 
 
@@ -34,6 +35,11 @@ class Traced:
     def earlier(self) -> str:
         """How many earlier turns there are, in words."""
         return f"{len(self.context)} earlier turn{'s' if len(self.context) > 1 else ''}"
+
+    @property
+    def unseen(self) -> str:
+        """What no text guard sees of the record, in words with acting characters made visible; empty if it saw all."""
+        return ", ".join(dict.fromkeys(map(visible, self.verdict.unseen)))
 
     @property
     def fired_series(self) -> tuple[tuple[float, ...], float]:
