@@ -160,6 +160,7 @@ def whole() -> Iterator[Row]:
         kind = "comment" if path.stem.startswith("comments_") else "prompt"
         for label, name, own in ((UNSAFE, "requests_unsafe", kinds), (SAFE, "requests_safe", ())):
             for text in lists.get(name, []):
+                prompts.add(key(text))
                 yield Row(f"synthesis_written_{kind}s", "en", kind, "prompt", None, text, label, own, ())
     for path in sorted(FOLDER.glob("whole_*.toml")):
         lists = tomllib.loads(path.read_text(encoding="utf-8"))
