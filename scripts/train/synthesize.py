@@ -164,11 +164,13 @@ def whole() -> Iterator[Row]:
                 yield Row(f"synthesis_written_{kind}s", "en", kind, "prompt", None, text, label, own, ())
     for path in sorted(FOLDER.glob("whole_*.toml")):
         lists = tomllib.loads(path.read_text(encoding="utf-8"))
+        comments = path.stem.endswith("comments")
+        source, kind = ("written_comments", "comment") if comments else ("whole_prompts", "prompt")
         for request in lists.get("request", []):
             label, kinds = _judged(request)
             lang = request.get("lang", "en")
             prompts.add(key(request["text"]))
-            yield Row("synthesis_whole_prompts", lang, "prompt", "prompt", None, request["text"], label, kinds, ())
+            yield Row(f"synthesis_{source}", lang, kind, "prompt", None, request["text"], label, kinds, ())
         for reply in lists.get("reply", []):
             label, kinds = _judged(reply)
             asked, said = reply["prompt"], reply["text"]
