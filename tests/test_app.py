@@ -265,6 +265,7 @@ def test_a_trace_tells_what_no_guard_sees_of_the_record(cli: Cli, write: Write) 
 
     assert (answer.code, shown.code) == (3, 3)
     assert "not judged: parts that no text guard sees: image" in shown.text
+    assert "not judged: parts that no text guard sees: image" in answer.err
     assert "parts that no text guard sees: image" in Path("page.html").read_text(encoding="utf-8")
 
 

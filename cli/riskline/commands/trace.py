@@ -67,6 +67,8 @@ def trace(
     record, address = _record(text, file, reading, telling)
     judging = Judging(guard, policy, unsafe_threshold, controversial_threshold, provider, "tokens", taxonomy, guideline)
     traced = _traced(record, judging, address, telling)
+    if traced.unseen and (html or json):
+        telling.note(f"not judged: parts that no text guard sees: {traced.unseen}")
     if html:
         _write_page(traced, html, telling)
     if json:
