@@ -68,14 +68,14 @@ def trace(
     judging = Judging(guard, policy, unsafe_threshold, controversial_threshold, provider, "tokens", taxonomy, guideline)
     traced = _traced(record, judging, address, telling)
     if traced.unseen and (html or json):
-        telling.note(f"not judged: parts that no text guard sees: {traced.unseen}")
+        telling.note(traced.unseen)
     if html:
         _write_page(traced, html, telling)
     if json:
         _write_json(traced)
     elif not html:
         _print(traced, telling)
-    return Ending(incomplete=bool(traced.verdict.unseen))
+    return Ending(incomplete=bool(traced.unseen))
 
 
 def _record(text: str | None, file: str | None, reading: Reading, telling: Telling) -> tuple[Record, str | None]:
@@ -120,6 +120,7 @@ def _stdin_text() -> str:
 
 def _traced(record: Record, judging: Judging, address: str | None, telling: Telling) -> Traced:
     from riskline.show.traced import Traced
+    from riskline.sinks.plain import unseen_parts
 
     guard, judge = judging.load()
     telling.note(told(guard, judge))
@@ -128,7 +129,7 @@ def _traced(record: Record, judging: Judging, address: str | None, telling: Tell
         raise InputError(f"the text could not be judged: {outcome.message} ({outcome.code})")
     verdict = outcome.verdict
     limits = judge.policy.limits(guard.manifest, verdict.role)
-    along = verdict.trajectory
+    along, unseen = verdict.trajectory, unseen_parts(verdict.unseen, None)
     risk, unsafe = (along.risk, along.unsafe) if along else ((), ())
     return Traced(
         text=outcome.turn.text,
@@ -140,6 +141,7 @@ def _traced(record: Record, judging: Judging, address: str | None, telling: Tell
         rule=str(judge.rule_of(verdict.role)),
         context=record.turns[: verdict.turn % len(record.turns)],
         address=address,
+        unseen=f"not judged: parts that no text guard sees: {', '.join(unseen)}" if unseen else "",
     )
 
 

@@ -57,7 +57,7 @@ def _facts(traced: Traced) -> list[str]:
     ]
     facts += [f"{verdict.windows} windows"] if verdict.windows > 1 else []
     facts += [f"after {traced.earlier}"] if traced.context else []
-    facts += [f"not judged: parts that no text guard sees: {traced.unseen}"] if traced.unseen else []
+    facts += [traced.unseen] if traced.unseen else []
     return facts + ([traced.address] if traced.address else [])
 
 

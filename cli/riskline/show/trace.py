@@ -53,7 +53,7 @@ def _head(traced: Traced) -> Iterator[Text]:
         cut = ", cut at its oldest end" if verdict.context_truncated else ""
         yield Text(f"judged after {traced.earlier}{cut}", style="dim")
     if traced.unseen:
-        yield Text(f"not judged: parts that no text guard sees: {traced.unseen}", style="bold yellow")
+        yield Text(traced.unseen, style="bold yellow")
     if traced.address:
         yield Text(traced.address, style="dim")
 

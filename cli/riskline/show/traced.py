@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 
-from riskline.escape import visible
 from riskline.records import Label, Turn, Verdict
 
 
@@ -14,6 +13,7 @@ class Traced:
     """One text, its verdict, and its probabilities token by token (empty where there is no trajectory).
 
     `thresholds` are those in force: on P(unsafe), and on 1 - P(safe). `rule` is the decision rule in words.
+    `unseen` says what no text guard sees of the record; it is empty where there is nothing of that kind.
     """
 
     text: str
@@ -25,6 +25,7 @@ class Traced:
     rule: str
     context: tuple[Turn, ...] = ()
     address: str | None = None
+    unseen: str = ""
 
     @property
     def risk(self) -> tuple[float, ...]:
@@ -35,11 +36,6 @@ class Traced:
     def earlier(self) -> str:
         """How many earlier turns there are, in words."""
         return f"{len(self.context)} earlier turn{'s' if len(self.context) > 1 else ''}"
-
-    @property
-    def unseen(self) -> str:
-        """What no text guard sees of the record, in words with acting characters made visible; empty if it saw all."""
-        return ", ".join(dict.fromkeys(map(visible, self.verdict.unseen)))
 
     @property
     def fired_series(self) -> tuple[tuple[float, ...], float]:

@@ -72,12 +72,12 @@ def _joined(raw: bytes, key: bytes, body: bytes) -> bytes:
 
 
 def _address(origin: Origin) -> dict[str, object]:
+    path = {"path": visible(origin.path)}
     if origin.by == "file":
-        return {"path": visible(origin.path)}
+        return dict(path)
     if origin.by == "id":
-        return {"path": visible(origin.path), "id": origin.id}
-    path = {} if origin.path == "-" else {"path": visible(origin.path)}
-    return {**path, "line": origin.line}
+        return {**path, "id": origin.id}
+    return {"line": origin.line} if origin.path == "-" else {**path, "line": origin.line}
 
 
 def _failure(failure: Failure, redaction: Redaction | None) -> dict[str, object]:
