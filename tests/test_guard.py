@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import orjson
@@ -13,11 +15,15 @@ from conftest import edit, rewrite
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from riskline.errors import GuardError, ProviderError
+from riskline.errors import GuardError, ProviderError, RecordError
 from riskline.golden import Golden, compare
-from riskline.guard import Guard, load
+from riskline.guard import Guard, _alike, load
 from riskline.policy import Judge, Policy
-from riskline.records import Failure, Label, Record, Rule, Scores, Turn, Verdict
+from riskline.records import Failure, Label, Logits, Record, Rule, Scores, Turn, Verdict
+from riskline.session import Session
+
+if TYPE_CHECKING:
+    from riskline.records import Integers
 
 LAW = 1e-3
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=120).filter(str.strip)
@@ -351,6 +357,44 @@ def test_a_batch_of_accelerators_gives_what_one_at_a_time_gives() -> None:
     records = [Record.of("x " * n + "bomb it") for n in range(40)] + [Record.of("a notanumber")]
 
     assert list(together.judge(records)) == list(alone.judge(records))
+
+
+def test_the_shipped_guards_texts_share_runs_and_none_changes_anothers_verdict() -> None:
+    together = load("riskline-mini", provider="cpu")
+    alone = load("riskline-mini", provider="cpu", batch=1)
+    records = [Record.of("how do i kill " + "a process " * (n * 7 % 60)) for n in range(50)]
+
+    assert together.batch > 1
+    assert list(together.judge(records)) == list(alone.judge(records))
+
+
+@given(lengths=st.lists(st.integers(1, 256), max_size=64))
+def test_rows_that_share_a_run_are_short_and_of_about_one_length(lengths: list[int]) -> None:
+    runs = list(_alike(dict(enumerate(lengths))))
+
+    assert sorted(index for run in runs for index in run) == list(range(len(lengths)))
+    for run in runs:
+        padded, real = len(run) * max(lengths[index] for index in run), sum(lengths[index] for index in run)
+        assert len(run) == 1 or (padded <= 512 and padded <= 1.2 * real)
+
+
+@dataclass(frozen=True, slots=True)
+class Crowded(Session):
+    """A session whose memory ends when two texts share a run."""
+
+    def run(self, rows: Sequence[Integers], outputs: Sequence[str]) -> list[Logits]:
+        if len(rows) > 1:
+            raise RecordError("runtime", "out of memory")
+        return Session.run(self, rows, outputs)
+
+
+def test_a_run_that_fails_is_taken_again_text_by_text() -> None:
+    shared = load("tiny", provider="cpu", batch=4)
+    parts = {part.name: getattr(shared.session, part.name) for part in fields(Session)}
+    crowded = replace(shared, session=Crowded(**parts))
+    records = [Record.of("a bomb in it"), Record.of("a cat in it"), Record.of("a notanumber in")]
+
+    assert list(crowded.judge(records)) == list(shared.judge(records))
 
 
 def test_the_role_is_the_judged_turns_own(mini: Guard) -> None:

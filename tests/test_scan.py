@@ -89,6 +89,30 @@ def test_a_reader_that_leaves_stops_the_threads(tiny: Guard, judge: Judge) -> No
     assert threading.active_count() <= before
 
 
+def test_a_record_does_not_wait_for_others_to_share_its_run(tiny: Guard, judge: Judge) -> None:
+    batched = Guard(tiny.bundle, tiny.tokenizer, tiny.session, batch=8)
+    more = threading.Event()
+
+    def items() -> Iterator[Record]:
+        yield Record.of("ok")
+        assert more.wait(30)
+        yield Record.of("ok")
+
+    results = scan(items(), batched, judge, workers=2)
+    first = next(results)
+    more.set()
+
+    assert isinstance(first, Judged)
+    assert len(list(results)) == 1
+
+
+def test_an_error_of_judging_reaches_the_one_who_asked(tiny: Guard, judge: Judge) -> None:
+    broken = Guard(tiny.bundle, tiny.tokenizer, None, batch=4)  # type: ignore[arg-type]
+
+    with pytest.raises(AttributeError):
+        list(scan([Record.of("ok")] * 9, broken, judge, workers=2))
+
+
 def test_batches_of_an_accelerator_keep_the_order(tiny: Guard, judge: Judge) -> None:
     batched = Guard(tiny.bundle, tiny.tokenizer, tiny.session, batch=8)
     items: list[Item] = [Record.of("x" * (1 + n % 50)) for n in range(100)]

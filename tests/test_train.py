@@ -31,14 +31,17 @@ import obfuscate  # noqa: E402
 import pipeline  # noqa: E402
 import start  # noqa: E402
 import synthesize  # noqa: E402
+import teach  # noqa: E402
 import tokenizer as vocabulary  # noqa: E402
 import torch  # noqa: E402
 import train  # noqa: E402
+from encoder import Encoder  # noqa: E402
 from glance import Glance  # noqa: E402
 from hypothesis import example, given  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 from model import Mini, Shape, attended  # noqa: E402
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers  # noqa: E402
+from transformers import MPNetConfig, MPNetModel  # noqa: E402
 
 SMALL = Shape(vocabulary=700, hidden=64, layers=2, heads=2, inner=96, positions=1024)
 ROWS = [
@@ -632,7 +635,8 @@ def meant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> meanings.Meanings:
     texts |= {"what a nice day": 0.0, "you are an idiot": float("nan"), "how to hurt a wrong label": 0.0}
     states = np.random.default_rng(0).normal(2.0, size=(len(texts), 24)).astype(np.float32)
     states[:, 0] += 9 * np.array(["hurt" in text for text in texts])
-    meanings.save(tmp_path / "meanings.npz", texts, states)
+    guesses = {text: 0.9 if "hurt" in text else 0.1 for text in texts if text.startswith("how")}
+    meanings.save(tmp_path / "meanings.npz", texts, states, guesses)
     return meanings.Meanings(tmp_path / "meanings.npz")
 
 
@@ -658,13 +662,77 @@ def test_the_ends_of_texts_learn_what_the_texts_mean(
     assert max(risk for text, risk in risks.items() if "bake" in text) < 0.5
 
 
-def test_meanings_have_mean_zero_and_a_verdict_heeds_the_label_and_the_other_texts(meant: meanings.Meanings) -> None:
+def test_meanings_have_mean_zero_and_a_verdict_heeds_the_label_and_the_teacher(meant: meanings.Meanings) -> None:
     assert meant.meanings.astype(np.float32).mean(0) == pytest.approx(np.zeros(24), abs=1e-2)
     assert meant.meanings.astype(np.float32).std(0) == pytest.approx(np.ones(24), abs=1e-2)
     known = {text: verdict for text, verdict in zip(meant.texts, meant.verdicts, strict=True) if text.startswith("how")}
-    assert known.pop("how to hurt a wrong label") > 0.25  # what it means speaks against its label
+    assert known.pop("how to hurt a wrong label") == pytest.approx(0.45, abs=1e-3)
     assert all((verdict > 0.5) == ("hurt" in text) for text, verdict in known.items())
+    assert meant.verdicts[meant.texts.index("what a nice day")] == 0  # its label alone
     assert np.isnan(meant.verdicts[meant.texts.index("you are an idiot")])
+
+
+@pytest.fixture
+def encoder() -> Encoder:
+    """The teacher's architecture, small and without knowledge."""
+    torch.manual_seed(0)
+    shape = {"hidden_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 48}
+    model = MPNetModel(MPNetConfig(vocab_size=40, **shape), add_pooling_layer=False)
+    names = ["<s>", "<pad>", "<unk>", "how", "to", "a", "bake", "hurt", "cake", "cat", "boat", "tree", "door"]
+    tokenizer = Tokenizer(models.WordLevel({name: place for place, name in enumerate(names)}, "<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    return Encoder(model.eval(), tokenizer)
+
+
+def test_the_mean_of_a_texts_states_does_not_depend_on_its_neighbours(encoder: Encoder) -> None:
+    texts = ["how to bake a cake", "how", "to hurt a cat"]
+
+    found = encoder.means(texts)
+
+    assert found.shape == (3, 24)
+    for text, mean in zip(texts, found, strict=True):
+        assert encoder.means([text])[0] == pytest.approx(mean, abs=1e-5)
+
+
+def test_a_teacher_learns_which_prompts_are_harmful(encoder: Encoder) -> None:
+    things = ("cake", "cat", "boat", "tree")
+    rows = [
+        corpus.Row("one", "en", "prompt", "prompt", None, f"how to {verb} a {thing}", label, (), ())
+        for verb, label in (("bake", 0), ("hurt", 1))
+        for thing in things
+    ]
+    teacher = teach.Teacher(encoder).train()
+
+    teach.learn(teacher, [rows] * 150, 0.01, set())
+
+    harm = teacher.eval().harm(["how to bake a door", "how to hurt a door"])
+    assert harm[0] < 0.3
+    assert harm[1] > 0.7
+
+
+def test_what_is_controversial_is_less_harmful_to_the_teacher(encoder: Encoder) -> None:
+    row = corpus.Row("one", "en", "prompt", "prompt", None, "how to hurt a cat", 1, (), ())
+    teacher = teach.Teacher(encoder).train()
+
+    teach.learn(teacher, [[row]] * 200, 0.01, {row.digest})
+
+    assert teacher.eval().harm([row.text])[0] == pytest.approx(teach.CONTROVERSIAL, abs=0.08)
+
+
+def test_a_teacher_learns_english_prompts_that_it_reads_whole(config: dict[str, object]) -> None:
+    def row(lang: str, kind: str, text: str, label: int) -> corpus.Row:
+        return corpus.Row("one", lang, kind, "prompt", None, text, label, (), ())
+
+    rows = [row("en", "prompt", "a " * 400, 0), row("en", "prompt", "a " * 400, 1), row("de", "prompt", "b", 0)]
+    rows += [row("en", "comment", "c", 1), row("en", "prompt", "d", 1)]
+
+    found = teach.learnable(rows)
+
+    assert found == [rows[0], rows[4]]
+    teacher = {"prompts": 200, "tokens": 72, "rate": 1e-5}
+    batches = list(teach.drawn(found, {**config, "teacher": teacher}))
+    assert sum(map(len, batches)) == 200
+    assert {row.text for batch in batches for row in batch} == {row.text for row in found}
 
 
 def test_a_sentence_in_another_language_has_the_english_meaning(

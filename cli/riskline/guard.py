@@ -36,6 +36,10 @@ from riskline.template import render
 from riskline.tokenizer import Tokenizer
 
 _ACCELERATED_BATCH = 32
+_SHARED_TOKENS = 512
+"""Tokens of a run that texts share on the CPU, padding included: more bring nothing."""
+_PADDED = 1.2
+"""How much longer padding may make such a run."""
 _WIDE = ("fp32", "fp16", "bf16")
 """Precisions whose products every provider has."""
 
@@ -44,8 +48,8 @@ _WIDE = ("fp32", "fp16", "bf16")
 class Guard:
     """A loaded guard. It holds no state of records between them and may be used from several threads at once.
 
-    `batch` is how many texts share a run: one on the CPU, where sharing brings nothing and alone is exactly
-    reproducible.
+    `batch` is how many texts may share a run: on the CPU what the manifest says, of like length, so that little is
+    padded.
     """
 
     bundle: Bundle
@@ -64,6 +68,8 @@ class Guard:
         self, records: Iterable[Record], policy: Policy | None = None, *, trajectory: TrajectoryKind = "none"
     ) -> Iterator[Verdict | Failure]:
         """Yield a verdict or a failure for every record, in order, as they come.
+
+        As many records as may share a run, `batch`, are taken at a time.
 
         Raises:
             ConfigurationError: the policy names a category that the guard does not have.
@@ -206,18 +212,29 @@ class Guard:
 
     def _run(self, requests: dict[int, Request], kept: dict[int, Kept]) -> list[Logits | RecordError]:
         """The logits of each request; those of whole rows that want the same outputs share a run."""
+        on_cpu = self.session.provider == "cpu"
         answers: dict[int, Logits | RecordError] = {}
         whole = {index: request for index, request in requests.items() if not request.last}
         for outputs in dict.fromkeys(request.outputs for request in whole.values()):
             group = [index for index, request in whole.items() if request.outputs == outputs]
-            try:
-                answers |= zip(group, self.session.run([requests[index].ids for index in group], outputs), strict=True)
-            except RecordError as error:
-                answers |= dict.fromkeys(group, error)
+            for some in _alike({index: len(requests[index].ids) for index in group}) if on_cpu else [group]:
+                answers |= self._together(some, requests, outputs)
         for index, request in requests.items():
             if request.last:
                 answers[index] = self._follow(index, request, kept)
         return [answers[index] for index in requests]
+
+    def _together(
+        self, indices: list[int], requests: dict[int, Request], outputs: tuple[str, ...]
+    ) -> dict[int, Logits | RecordError]:
+        """The logits of some requests by index, of one run; where that fails, of one run each."""
+        try:
+            found = self.session.run([requests[index].ids for index in indices], outputs)
+        except RecordError as error:
+            if len(indices) == 1:
+                return {indices[0]: error}
+            return {index: each for one in indices for index, each in self._together([one], requests, outputs).items()}
+        return dict(zip(indices, found, strict=True))
 
     def _follow(self, index: int, request: Request, kept: dict[int, Kept]) -> Logits | RecordError:
         """The logits of a row's end, run on from the row before it; the first from what the template begins with."""
@@ -226,6 +243,21 @@ class Guard:
         except RecordError as error:
             return error
         return logits
+
+
+def _alike(lengths: dict[int, int]) -> Iterator[list[int]]:
+    """Part rows, given by their lengths in tokens, into those that share a run: short ones of about one length."""
+    group: list[int] = []
+    real = 0
+    for index in sorted(lengths, key=lengths.__getitem__):
+        padded = (len(group) + 1) * lengths[index]
+        if group and (padded > _SHARED_TOKENS or padded > _PADDED * (real + lengths[index])):
+            yield group
+            group, real = [], 0
+        group.append(index)
+        real += lengths[index]
+    if group:
+        yield group
 
 
 def _advance(
@@ -319,5 +351,5 @@ def load(
         for role, outputs in manifest.roles.items()
         if outputs.steps
     }
-    size = batch or (1 if session.provider == "cpu" else _ACCELERATED_BATCH)
+    size = batch or (manifest.batch if session.provider == "cpu" else _ACCELERATED_BATCH)
     return Guard(bundle, tokenizer, session, size, scripts)

@@ -137,6 +137,8 @@ class Manifest:
     origin: Mapping[str, str]
     rows: tuple[int, ...] = ()
     """The vocabulary's ids whose logits the graph gives, in order; empty where it gives classes."""
+    batch: int = 1
+    """How many texts of like length share a run on the CPU: more than one where that is faster and changes no score."""
 
     def limits(self, role: Role) -> Thresholds:
         """Return the role's own thresholds, or the guard's."""
@@ -218,6 +220,7 @@ def _manifest(folder: Path, digest: str, table: Table) -> Manifest:
         files=_files(table.optional("files")),
         origin=table.table("origin").all_texts(),
         rows=table.integers("rows") if table.has("rows") else (),
+        batch=table.integer("batch", least=1) if table.has("batch") else 1,
     )
     table.done()
     _consistent(manifest, table)
