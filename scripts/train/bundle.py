@@ -191,6 +191,7 @@ languages = {json.dumps(facts["languages"])}
 head = "stream"
 window = {config["width"]}
 overlap = {facts["overlap"]}
+batch = {facts["batch"]}
 rule = {{ kind = "hold", n = 2 }}
 golden_tolerance = {facts["golden_tolerance"]}
 

@@ -37,7 +37,12 @@ WEIGHT_LEVELS = 63
 """Seven bits: without VNNI, x86 adds two products of 8 bits by 8 in 16, which 8-bit weights overflow."""
 ACTIVATION_LEVELS = 127
 HIDDEN = -1e4
-"""Added to the scores of tokens that are not to be seen: its power is no more than the least of numbers."""
+"""Added to the scores of tokens that are not to be seen."""
+FAINT = -60.0
+"""The least exponent of a token's share: beside the largest, which is one, its power is lost in rounding.
+
+Much smaller powers would be denormal numbers, for which some processors take many times as long.
+"""
 Weights = dict[str, torch.Tensor]
 
 
@@ -230,7 +235,8 @@ def _attention(graph: Graph, index: int, rows: str, mask: str) -> str:
     query = graph.op("Pad", query, graph.integers(0, 0, 0, 0, 0, 0, 1, 0))
     scores = graph.op("MatMul", query, graph.op("Transpose", whole["key"], perm=[0, 1, 3, 2]))
     scores = graph.op("Add", scores, mask)  # (batch, heads, new + 1, total)
-    powers = graph.op("Exp", graph.op("Sub", scores, graph.op("ReduceMax", scores, graph.integers(-1), keepdims=1)))
+    below = graph.op("Sub", scores, graph.op("ReduceMax", scores, graph.integers(-1), keepdims=1))
+    powers = graph.op("Exp", graph.op("Max", below, graph.number("faint", FAINT)))
     counted = graph.op("Pad", whole["value"], graph.integers(0, 0, 0, 0, 0, 0, 0, 1), graph.number("one", 1.0))
     sums = graph.op("MatMul", powers, counted)  # (batch, heads, new + 1, head_dim + 1)
     sums = graph.op("Slice", sums, graph.integers(0), graph.integers(-1), graph.integers(2))

@@ -30,7 +30,7 @@ def trained(number: int, count: int, start: Path, folder: Path, fixed: tuple[str
 
 
 def main() -> None:
-    """Tokenizer, start, meanings, controversial labels, rounds and their means, bundle, calibration, figures, card."""
+    """Tokenizer, start, controversial labels, teacher, meanings, rounds and their means, bundle, figures, card."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--run", type=Path, required=True)
@@ -49,11 +49,14 @@ def main() -> None:
         run("start.py", "--config", args.config, "--tokenizer", tokenizer, "--out", carried)
     if not aligned.exists():
         run("align.py", "--data", args.data, "--checkpoint", carried, "--tokenizer", tokenizer, "--out", aligned)
-    if not meanings.exists():
-        run("meanings.py", *data, "--out", meanings)
     controversial = args.run / "annotate" / "controversial.txt"
     if not controversial.exists():
         run("annotate.py", *shared, "--start", aligned, "--run", controversial.parent)
+    teacher = args.run / "teacher.pt"
+    if not teacher.exists():
+        run("teach.py", *data, "--controversial", controversial, "--out", teacher)
+    if not meanings.exists():
+        run("meanings.py", *data, "--teacher", teacher, "--out", meanings)
     start, before = aligned, list[Path]()
     fixed = (*shared, "--meanings", meanings, "--controversial", controversial)
     for number, members in enumerate(tomllib.loads(args.config.read_text())["rounds"]):
