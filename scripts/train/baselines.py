@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import synthesize
 from corpus import LABELS, Row, read_rows, weights
-from evaluate import score
+from evaluate import scored
 from numpy.typing import NDArray
 from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
 from sklearn.linear_model import SGDClassifier
@@ -175,7 +175,7 @@ def main() -> None:
         )
 
     models: dict[str, Callable[[list[Row]], Ranks]] = {
-        "riskline-mini": lambda rows: np.array([s.unsafe for row in rows if (s := score(guard, row))]),
+        "riskline-mini": lambda rows: np.array([row.unsafe for row in scored(guard, iter(rows), 1)]),
         "n-grams": simple(0),
         "bag of words": simple(1),
     }

@@ -18,6 +18,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass, replace
+from itertools import islice
 from pathlib import Path
 from random import Random
 
@@ -37,6 +38,8 @@ ALLOWED = {"unsafe": 0.06, "controversial": 0.12}
 """The share of safe in-distribution prompts, and of responses, that may be flagged by default: a mean of sources."""
 LEAST = 0.1
 """No threshold is lower, whatever share that would leave."""
+TOGETHER = 64
+"""Rows that are scored together."""
 MOST = 1_000
 """Rows of a source, role, language and label that are judged for the figures."""
 HELD_OUT = 3_000
@@ -56,17 +59,23 @@ class Scored:
     tokens: NDArray[np.float32]  # (judged, 3), P(safe, unsafe, controversial)
 
 
-def score(guard: Guard, row: Row) -> Scored | None:
-    """Return a row scored, or None where there is nothing to score."""
-    if not row.text.strip():
-        return None
-    turns = [Turn("prompt", row.prompt)] if row.role == "response" and row.prompt else []
-    result = guard.score([[*turns, Turn("response" if row.role == "response" else "prompt", row.text)]])[0]
-    if isinstance(result, RecordError):
-        raise result
-    rest = np.maximum(1 - result.safe - result.unsafe, 0)
-    tokens = np.stack([result.safe, result.unsafe, rest], axis=1).astype(np.float32)
-    return levelled(Scored(row.source, row.kind, row.lang, row.label, 0.0, 0.0, tokens))
+def score(guard: Guard, rows: list[Row]) -> list[Scored]:
+    """Return rows scored, those of like length together, without those that say nothing."""
+    rows = [row for row in rows if row.text.strip()]
+    found = []
+    for row, result in zip(rows, guard.score([conversation(row) for row in rows]), strict=True):
+        if isinstance(result, RecordError):
+            raise result
+        rest = np.maximum(1 - result.safe - result.unsafe, 0)
+        tokens = np.stack([result.safe, result.unsafe, rest], axis=1).astype(np.float32)
+        found.append(levelled(Scored(row.source, row.kind, row.lang, row.label, 0.0, 0.0, tokens)))
+    return found
+
+
+def conversation(row: Row) -> list[Turn]:
+    """Return a row as turns, the last of which is judged."""
+    asked = [Turn("prompt", row.prompt)] if row.role == "response" and row.prompt else []
+    return [*asked, Turn("response" if row.role == "response" else "prompt", row.text)]
 
 
 def levelled(row: Scored, temperature: float = 1.0) -> Scored:
@@ -81,8 +90,9 @@ def levelled(row: Scored, temperature: float = 1.0) -> Scored:
 
 def scored(guard: Guard, rows: Iterator[Row], workers: int) -> list[Scored]:
     """Return every row scored, in order."""
+    chunks = iter(lambda: list(islice(rows, TOGETHER)), [])
     with ThreadPoolExecutor(workers) as pool:
-        return [result for result in pool.map(lambda row: score(guard, row), rows) if result]
+        return [result for chunk in pool.map(lambda chunk: score(guard, chunk), chunks) for result in chunk]
 
 
 def temperatures(rows: list[Scored]) -> dict[str, float]:

@@ -14,7 +14,7 @@ import random
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from corpus import LABELS, Row, read_rows
+from corpus import CATEGORIES, LABELS, Row, read_rows
 from obfuscate import KINDS
 
 from riskline.guard import Guard, load
@@ -93,6 +93,20 @@ def recall(bench: Bench) -> Iterable[Line]:
         kind = "false alarms" if label == SAFE else "recall"
         shown = f"{source} {lang}" + (f", up to {longest} characters" if longest else "")
         yield {"what": kind, "on": shown, "n": len(texts), "flagged unsafe": bench.share(texts)}
+
+
+def categories(bench: Bench) -> Iterable[Line]:
+    """Yield the recall of English s_eval by the first category of its labels, to show which kind of harm passes."""
+    for number, category in enumerate(CATEGORIES):
+        texts = bench.texts(
+            lambda r, n=number: (  # type: ignore[misc]
+                r.source == "s_eval" and r.lang == "en" and r.label == UNSAFE and r.categories[:1] == (n,)
+            ),
+            300,
+        )
+        if texts:
+            line = {"what": "recall", "on": f"s_eval en, {category}", "n": len(texts)}
+            yield line | {"flagged unsafe": bench.share(texts)}
 
 
 def documents(bench: Bench) -> Iterable[Line]:
@@ -194,7 +208,8 @@ def main() -> None:
     args = parser.parse_args()
     bench = Bench(load(args.guard, provider="cpu"), args.data)
     parts = {}
-    for name, part in {"recall": recall, "documents": documents, "hidden": hidden, "onsets": onsets}.items():
+    steps = {"recall": recall, "documents": documents, "hidden": hidden, "onsets": onsets, "categories": categories}
+    for name, part in steps.items():
         parts[name] = list(part(bench))
         print(table(parts[name]), end="\n\n", flush=True)
     if args.json:
