@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 
 from riskline.errors import InputError
 from riskline.guard import Guard
 from riskline.policy import Judge, Policy
-from riskline.records import Chosen, Failure, Item, Judged, Origin, Record, Skip
+from riskline.records import Chosen, Failure, Item, Judged, Origin, Outcome, Record, Skip
 from riskline.scan import scan
 
 
@@ -104,6 +104,30 @@ def test_a_record_does_not_wait_for_others_to_share_its_run(tiny: Guard, judge: 
 
     assert isinstance(first, Judged)
     assert len(list(results)) == 1
+
+
+@pytest.mark.parametrize(("length", "largest"), [(20, 8), (20_000, 1)])
+def test_short_records_share_a_run_and_long_ones_do_not(
+    tiny: Guard, judge: Judge, monkeypatch: pytest.MonkeyPatch, length: int, largest: int
+) -> None:
+    batched = Guard(tiny.bundle, tiny.tokenizer, tiny.session, batch=8)
+    read, sizes, decide = threading.Event(), list[int](), Guard.decide
+
+    def items() -> Iterator[Record]:
+        for _ in range(40):
+            yield Record.of("x" * length)
+        read.set()
+
+    def counted(self: Guard, records: Sequence[Record], judge: Judge) -> list[Outcome]:
+        assert read.wait(30)
+        sizes.append(len(records))
+        return decide(self, records, judge)
+
+    monkeypatch.setattr(Guard, "decide", counted)
+    results = list(scan(items(), batched, judge, workers=1))
+
+    assert len(results) == sum(sizes) == 40
+    assert max(sizes) == largest
 
 
 def test_an_error_of_judging_reaches_the_one_who_asked(tiny: Guard, judge: Judge) -> None:

@@ -17,6 +17,9 @@ _Ready: TypeAlias = Future[Outcome] | Skip | Chosen | Failure | BaseException | 
 _AHEAD = 64
 """How many runs' records may be read and judged ahead of the one being written: bounds memory, hides uneven lengths."""
 
+_CHARACTERS = 16_384
+"""Of records that are judged together: a long one is long enough alone, and who asked wants to see the first soon."""
+
 
 def scan(items: Iterable[Item], guard: Guard, judge: Judge, *, workers: int) -> Iterator[Result]:
     """Yield the outcome of every item in order, as soon as it and all before it are judged.
@@ -56,10 +59,7 @@ class _Bench:
         return outcome
 
     def _judge_some(self) -> None:
-        with self._lock:
-            # A thread's share of what waits, so that none is without; for each of the others there is a call in vain.
-            share = min(self._guard.batch, -(-len(self._waiting) // self._workers))
-            taken = [self._waiting.popleft() for _ in range(share)]
+        taken = self._take()
         if not taken:
             return
         try:
@@ -70,6 +70,19 @@ class _Bench:
         else:
             for (_, future), outcome in zip(taken, outcomes, strict=True):
                 future.set_result(outcome)
+
+    def _take(self) -> list[tuple[Record, Future[Outcome]]]:
+        """A thread's share of what waits, so that none is without; nothing where others have taken it all."""
+        taken: list[tuple[Record, Future[Outcome]]] = []
+        with self._lock:
+            share = min(self._guard.batch, -(-len(self._waiting) // self._workers))
+            size = 0
+            while len(taken) < share:
+                size += sum(len(turn.text) for turn in self._waiting[0][0].turns)
+                if taken and size > _CHARACTERS:
+                    break
+                taken.append(self._waiting.popleft())
+        return taken
 
 
 class _Reader:
