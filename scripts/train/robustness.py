@@ -12,6 +12,7 @@ import argparse
 import json
 import random
 from collections.abc import Callable, Iterable
+from importlib.metadata import distributions
 from pathlib import Path
 
 from corpus import CATEGORIES, LABELS, Row, read_rows
@@ -24,6 +25,7 @@ from riskline.records import Failure, Label, Record, Verdict
 SAFE, UNSAFE = LABELS.index("safe"), LABELS.index("unsafe")
 HARMFUL = ("s_eval", "jailbreakbench", "ailuminate_demo")
 PROSE = ("xquad", "t0_prompts", "arena_hard", "sib200", "tatoeba")
+README = 1_500
 DIRECT = 300
 """Characters of a prompt at most that counts as a direct instruction; longer ones are mostly attacks around it."""
 Line = dict[str, object]
@@ -146,6 +148,14 @@ def documents(bench: Bench) -> Iterable[Line]:
     }
 
 
+def packages(bench: Bench) -> Iterable[Line]:
+    """Yield false alarms on the descriptions of the Python packages that are installed: real READMEs, none learned."""
+    found = {str(one.metadata["Name"]): str(one.metadata.get_payload() or "") for one in distributions()}
+    texts = [text for _, text in sorted(found.items()) if len(text) > README]
+    on = f"READMEs of installed packages, over {README:,} characters"
+    yield {"what": "false alarms", "on": on, "n": len(texts), "flagged unsafe": bench.share(texts)}
+
+
 def hidden(bench: Bench) -> Iterable[Line]:
     """Yield recall and false alarms of texts hidden in every way."""
     ways: dict[str, Callable[[str], str]] = {"as they are": lambda text: text}
@@ -208,7 +218,10 @@ def main() -> None:
     args = parser.parse_args()
     bench = Bench(load(args.guard, provider="cpu"), args.data)
     parts = {}
-    steps = {"recall": recall, "documents": documents, "hidden": hidden, "onsets": onsets, "categories": categories}
+    steps = {
+        "recall": recall, "documents": documents, "hidden": hidden, "onsets": onsets, "categories": categories,
+        "packages": packages,
+    }  # fmt: skip
     for name, part in steps.items():
         parts[name] = list(part(bench))
         print(table(parts[name]), end="\n\n", flush=True)
