@@ -353,6 +353,7 @@ def test_order_is_kept_and_judging_is_lazy(tiny: Guard) -> None:
 
 def test_a_batch_of_accelerators_gives_what_one_at_a_time_gives() -> None:
     together = load("tiny", provider="cpu", batch=8)
+    together = replace(together, session=replace(together.session, provider="cuda"))
     alone = load("tiny", provider="cpu")
     records = [Record.of("x " * n + "bomb it") for n in range(40)] + [Record.of("a notanumber")]
 
@@ -368,9 +369,24 @@ def test_the_shipped_guards_texts_share_runs_and_none_changes_anothers_verdict()
     assert list(together.judge(records)) == list(alone.judge(records))
 
 
+def test_records_that_come_one_by_one_are_judged_one_by_one(mini: Guard) -> None:
+    taken = 0
+
+    def records() -> Iterator[Record]:
+        nonlocal taken
+        for _ in range(100):
+            taken += 1
+            yield Record.of("ok")
+
+    next(mini.judge(records()))
+
+    assert taken == 1
+
+
 @given(lengths=st.lists(st.integers(1, 256), max_size=64))
 def test_rows_that_share_a_run_are_short_and_of_about_one_length(lengths: list[int]) -> None:
     runs = list(_alike(dict(enumerate(lengths))))
+    assert list(_alike(dict.fromkeys(range(16), 20))) == [list(range(16))]
 
     assert sorted(index for run in runs for index in run) == list(range(len(lengths)))
     for run in runs:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -131,17 +132,26 @@ def test_short_records_share_a_run_and_long_ones_do_not(
 
 
 def test_an_error_of_judging_reaches_the_one_who_asked(tiny: Guard, judge: Judge) -> None:
-    broken = Guard(tiny.bundle, tiny.tokenizer, None, batch=4)  # type: ignore[arg-type]
+    broken = Guard(tiny.bundle, None, tiny.session, batch=4)  # type: ignore[arg-type]
 
     with pytest.raises(AttributeError):
         list(scan([Record.of("ok")] * 9, broken, judge, workers=2))
 
 
-def test_batches_of_an_accelerator_keep_the_order(tiny: Guard, judge: Judge) -> None:
-    batched = Guard(tiny.bundle, tiny.tokenizer, tiny.session, batch=8)
+def test_blocks_of_an_accelerator_are_cut_alike_and_keep_the_order(
+    tiny: Guard, judge: Judge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batched = Guard(tiny.bundle, tiny.tokenizer, replace(tiny.session, provider="cuda"), batch=8)
     items: list[Item] = [Record.of("x" * (1 + n % 50)) for n in range(100)]
     items.insert(13, Skip("s", "why"))
+    blocks, decide = list[int](), Guard.decide
 
+    def counted(self: Guard, records: Sequence[Record], judge: Judge) -> list[Outcome]:
+        blocks.append(len(records))
+        return decide(self, records, judge)
+
+    monkeypatch.setattr(Guard, "decide", counted)
     results = list(scan(items, batched, judge, workers=2))
 
     assert [getattr(r, "record", r) for r in results] == items
+    assert sorted(blocks) == [5, 7, *[8] * 11]

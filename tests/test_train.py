@@ -701,35 +701,35 @@ def test_a_teacher_learns_which_prompts_are_harmful(encoder: Encoder) -> None:
         for verb, label in (("bake", 0), ("hurt", 1))
         for thing in things
     ]
-    teacher = teach.Teacher(encoder).train()
+    teacher = teach.Teacher(encoder)
 
     teach.learn(teacher, [rows] * 150, 0.01, set())
 
-    harm = teacher.eval().harm(["how to bake a door", "how to hurt a door"])
+    harm = teacher.harm(["how to bake a door", "how to hurt a door"])
     assert harm[0] < 0.3
     assert harm[1] > 0.7
 
 
 def test_what_is_controversial_is_less_harmful_to_the_teacher(encoder: Encoder) -> None:
     row = corpus.Row("one", "en", "prompt", "prompt", None, "how to hurt a cat", 1, (), ())
-    teacher = teach.Teacher(encoder).train()
+    teacher = teach.Teacher(encoder)
 
     teach.learn(teacher, [[row]] * 200, 0.01, {row.digest})
 
-    assert teacher.eval().harm([row.text])[0] == pytest.approx(teach.CONTROVERSIAL, abs=0.08)
+    assert teacher.harm([row.text])[0] == pytest.approx(teach.CONTROVERSIAL, abs=0.08)
 
 
 def test_a_teacher_learns_english_prompts_that_it_reads_whole(config: dict[str, object]) -> None:
     def row(lang: str, kind: str, text: str, label: int) -> corpus.Row:
         return corpus.Row("one", lang, kind, "prompt", None, text, label, (), ())
 
-    rows = [row("en", "prompt", "a " * 400, 0), row("en", "prompt", "a " * 400, 1), row("de", "prompt", "b", 0)]
+    rows = [row("en", "prompt", "a " * 201, 0), row("en", "prompt", "a " * 201, 1), row("de", "prompt", "b", 0)]
     rows += [row("en", "comment", "c", 1), row("en", "prompt", "d", 1)]
 
     found = teach.learnable(rows)
 
     assert found == [rows[0], rows[4]]
-    teacher = {"prompts": 200, "tokens": 72, "rate": 1e-5}
+    teacher = {"prompts": 200, "rate": 1e-5}
     batches = list(teach.drawn(found, {**config, "teacher": teacher}))
     assert sum(map(len, batches)) == 200
     assert {row.text for batch in batches for row in batch} == {row.text for row in found}

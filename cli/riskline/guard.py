@@ -60,6 +60,11 @@ class Guard:
     beginnings: Beginnings = field(default_factory=Beginnings)
 
     @property
+    def on_cpu(self) -> bool:
+        """Whether the CPU runs the graph, where texts share a run only if that changes no score."""
+        return self.session.provider == "cpu"
+
+    @property
     def manifest(self) -> Manifest:
         """What the guard's files and numbers mean."""
         return self.bundle.manifest
@@ -67,17 +72,18 @@ class Guard:
     def judge(
         self, records: Iterable[Record], policy: Policy | None = None, *, trajectory: TrajectoryKind = "none"
     ) -> Iterator[Verdict | Failure]:
-        """Yield a verdict or a failure for every record, in order, as they come.
+        """Yield a verdict or a failure for every record, in order.
 
-        As many records as may share a run, `batch`, are taken at a time.
+        Of a list or the like as many records as may share a run, `batch`, are judged at a time, and so on an
+        accelerator; of any other iterable each is judged as it comes.
 
         Raises:
             ConfigurationError: the policy names a category that the guard does not have.
         """
         judge = Judge(self.manifest, policy or Policy(), trajectory)
         judge.policy.check(self.manifest)
-        source = iter(records)
-        while chunk := list(islice(source, self.batch)):
+        source, size = iter(records), self.batch if isinstance(records, Sequence) or not self.on_cpu else 1
+        while chunk := list(islice(source, size)):
             for outcome in self.decide(chunk, judge):
                 yield outcome if isinstance(outcome, Failure) else outcome.verdict
 
@@ -98,7 +104,9 @@ class Guard:
         return outcomes
 
     def score(self, conversations: Sequence[Sequence[Turn]], *, probe: bool = False) -> list[Scores | RecordError]:
-        """Return the scores of the last turn of each conversation, run as one batch, before any policy.
+        """Return the scores of the last turn of each conversation, before any policy.
+
+        All share one run, on the CPU those of like length; where memory ends, each has its own.
 
         With `probe`, a guard that is read at a text's end is read along the text as well, which takes far longer.
         """
@@ -212,12 +220,11 @@ class Guard:
 
     def _run(self, requests: dict[int, Request], kept: dict[int, Kept]) -> list[Logits | RecordError]:
         """The logits of each request; those of whole rows that want the same outputs share a run."""
-        on_cpu = self.session.provider == "cpu"
         answers: dict[int, Logits | RecordError] = {}
         whole = {index: request for index, request in requests.items() if not request.last}
         for outputs in dict.fromkeys(request.outputs for request in whole.values()):
             group = [index for index, request in whole.items() if request.outputs == outputs]
-            for some in _alike({index: len(requests[index].ids) for index in group}) if on_cpu else [group]:
+            for some in _alike({index: len(requests[index].ids) for index in group}) if self.on_cpu else [group]:
                 answers |= self._together(some, requests, outputs)
         for index, request in requests.items():
             if request.last:

@@ -30,6 +30,8 @@ SHA256 = "78c0197b6159d92658e319bc1d72e4c73a9a03dd03815e70e555c5ef05615658"
 LAYERS = 6
 LONGEST = 400
 """Characters of a text that are read."""
+TOKENS = 128
+"""Of a text that are read, which in English are more than those characters."""
 PADDING = 1
 TOKENS_AT_ONCE = 4096
 
@@ -55,7 +57,7 @@ def archive() -> zipfile.ZipFile:
 
 @dataclass(frozen=True, slots=True)
 class Encoder:
-    """The encoder's first layers and its tokenizer, which cuts texts at so many tokens."""
+    """The encoder's first layers and its tokenizer."""
 
     model: nn.Module
     tokenizer: Tokenizer
@@ -66,7 +68,7 @@ class Encoder:
         return int(self.model.config.hidden_size)
 
     @classmethod
-    def load(cls, found: zipfile.ZipFile, tokens: int) -> Encoder:
+    def load(cls, found: zipfile.ZipFile) -> Encoder:
         """Return the encoder of an archive."""
         from transformers import MPNetConfig, MPNetModel
 
@@ -77,7 +79,7 @@ class Encoder:
         model.load_state_dict({name: value for name, value in state.items() if name in model.state_dict()})
         tokenizer = Tokenizer.from_str(found.read("all-mpnet-base-v2/tokenizer.json").decode())
         tokenizer.no_padding()
-        tokenizer.enable_truncation(tokens)
+        tokenizer.enable_truncation(TOKENS)
         return cls(model, tokenizer)
 
     def mean(self, rows: list[list[int]]) -> Tensor:

@@ -32,7 +32,6 @@ from lexicon import Lexicon
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-TOKENS = 128
 POOL = 4096
 """Texts that are sorted by length together."""
 
@@ -121,12 +120,12 @@ def main() -> None:
     config = tomllib.loads(args.config.read_text())
     rows = synthesize.known(args.data, config)
     texts = english(rows)
-    encoder = Encoder.load(archive(), TOKENS)
+    encoder = Encoder.load(archive())
     encoder.model.bfloat16()
     states = encoder.means(list(texts))
     of_replies = asked(rows)
     prompts = [text for text, label in texts.items() if not np.isnan(label) or text in of_replies]
-    harm = teach.load(args.teacher, config["teacher"]["tokens"]).harm(prompts)
+    harm = teach.load(args.teacher).harm(prompts)
     save(args.out, texts, states, dict(zip(prompts, harm.tolist(), strict=True)))
 
 

@@ -26,6 +26,7 @@ SAFE, UNSAFE = LABELS.index("safe"), LABELS.index("unsafe")
 HARMFUL = ("s_eval", "jailbreakbench", "ailuminate_demo")
 PROSE = ("xquad", "t0_prompts", "arena_hard", "sib200", "tatoeba")
 README = 1_500
+"""Characters of a package's description from which on it counts as a document."""
 DIRECT = 300
 """Characters of a prompt at most that counts as a direct instruction; longer ones are mostly attacks around it."""
 Line = dict[str, object]
@@ -53,7 +54,7 @@ class Bench:
             SystemExit: one could not be judged.
         """
         verdicts = []
-        for outcome in self.guard.judge(map(Record.of, texts), Policy(), trajectory="tokens"):
+        for outcome in self.guard.judge([Record.of(text) for text in texts], Policy(), trajectory="tokens"):
             if isinstance(outcome, Failure):
                 raise SystemExit(f"not judged: {outcome.message}")
             verdicts.append(outcome)
@@ -150,7 +151,8 @@ def documents(bench: Bench) -> Iterable[Line]:
 
 def packages(bench: Bench) -> Iterable[Line]:
     """Yield false alarms on the descriptions of the Python packages that are installed: real READMEs, none learned."""
-    found = {one.name: (one.read_text("METADATA") or "").partition("\n\n")[2] for one in distributions()}
+    found = {one.name or "": (one.read_text("METADATA") or "").partition("\n\n")[2] for one in distributions()}
+    found.pop("riskline")  # has examples of harm
     texts = [text for _, text in sorted(found.items()) if len(text) > README]
     on = f"READMEs of installed packages, over {README:,} characters"
     yield {"what": "false alarms", "on": on, "n": len(texts), "flagged unsafe": bench.share(texts)}

@@ -32,10 +32,8 @@ WARMUP = 50
 LOGGED = 50
 HEAD_RATE = 1e-3
 DECAY = 0.02
-LONGEST_HARMFUL = 500
-"""Characters beyond which a harmful prompt is left out: what makes it harmful may be in what is not read."""
 CONTROVERSIAL = 0.6
-"""How harmful a controversial prompt is."""
+"""How harmful a controversial prompt is, one that annotate.py found among the harmful ones too."""
 
 
 class Teacher(nn.Module):
@@ -62,9 +60,9 @@ class Teacher(nn.Module):
 
 
 def learnable(rows: list[Row]) -> list[Row]:
-    """Return the English prompts that are read whole, or harmless."""
+    """Return the English prompts that are read whole, or harmless: what makes one harmful may be in the rest."""
     prompts = (row for row in rows if row.kind == "prompt" and row.lang == "en" and row.text.strip())
-    return [row for row in prompts if not row.label or len(row.text) <= LONGEST_HARMFUL]
+    return [row for row in prompts if not row.label or len(row.text) <= LONGEST]
 
 
 def drawn(rows: list[Row], config: dict[str, Any]) -> Iterator[list[Row]]:
@@ -80,10 +78,8 @@ def drawn(rows: list[Row], config: dict[str, Any]) -> Iterator[list[Row]]:
 
 
 def learn(teacher: Teacher, batches: list[list[Row]], rate: float, controversial: set[str]) -> None:
-    """Fine-tune all but the words' embeddings, the rate falling to zero over the batches."""
-    for module in teacher.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = 0.0
+    """Fine-tune all but the embeddings, without dropout, the rate falling to zero over the batches."""
+    teacher.eval()
     teacher.model.embeddings.requires_grad_(requires_grad=False)
     body = [weight for weight in teacher.model.parameters() if weight.requires_grad]
     groups = [{"params": body, "lr": rate}, {"params": list(teacher.head.parameters()), "lr": HEAD_RATE}]
@@ -110,9 +106,9 @@ def learn(teacher: Teacher, batches: list[list[Row]], rate: float, controversial
             losses.clear()
 
 
-def load(path: Path, tokens: int) -> Teacher:
+def load(path: Path) -> Teacher:
     """Return the fine-tuned teacher in `path`, for guessing."""
-    teacher = Teacher(Encoder.load(archive(), tokens))
+    teacher = Teacher(Encoder.load(archive()))
     state = torch.load(path, weights_only=True)
     teacher.model.load_state_dict(state["model"])
     teacher.model.bfloat16()
@@ -131,11 +127,13 @@ def main() -> None:
     config = tomllib.loads(args.config.read_text())
     torch.manual_seed(config["seed"])
     torch.set_num_threads(config["threads"])
-    teacher = Teacher(Encoder.load(archive(), config["teacher"]["tokens"])).train()
+    teacher = Teacher(Encoder.load(archive()))
     batches = list(drawn(learnable(synthesize.known(args.data, config)), config))
     learn(teacher, batches, config["teacher"]["rate"], set(args.controversial.read_text().split()))
     body = {name: value.bfloat16() for name, value in teacher.model.state_dict().items()}
-    torch.save({"model": body, "head": teacher.head.state_dict()}, args.out)
+    partly = args.out.with_suffix(".partly")
+    torch.save({"model": body, "head": teacher.head.state_dict()}, partly)
+    partly.replace(args.out)
 
 
 if __name__ == "__main__":
