@@ -34,7 +34,8 @@ def test_order_out_is_order_in_whatever_passes_through(tiny: Guard, judge: Judge
         assert result.record is item if isinstance(result, Judged) else result is item
 
 
-def test_the_first_verdict_is_there_before_the_last_record_is_read(tiny: Guard, judge: Judge) -> None:
+@pytest.mark.parametrize("batch", [1, 8])  # what may share a run does not wait for it
+def test_the_first_verdict_is_there_before_the_last_record_is_read(tiny: Guard, judge: Judge, batch: int) -> None:
     more = threading.Event()
 
     def items() -> Iterator[Record]:
@@ -42,7 +43,7 @@ def test_the_first_verdict_is_there_before_the_last_record_is_read(tiny: Guard, 
         assert more.wait(30)
         yield Record.of("ok")
 
-    results = scan(items(), tiny, judge, workers=2)
+    results = scan(items(), replace(tiny, batch=batch), judge, workers=2)
     first = next(results)
     more.set()
 
@@ -90,68 +91,56 @@ def test_a_reader_that_leaves_stops_the_threads(tiny: Guard, judge: Judge) -> No
     assert threading.active_count() <= before
 
 
-def test_a_record_does_not_wait_for_others_to_share_its_run(tiny: Guard, judge: Judge) -> None:
-    batched = Guard(tiny.bundle, tiny.tokenizer, tiny.session, batch=8)
-    more = threading.Event()
+@pytest.fixture
+def together(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many records were judged together, each time."""
+    sizes, decide = list[int](), Guard.decide
 
-    def items() -> Iterator[Record]:
-        yield Record.of("ok")
-        assert more.wait(30)
-        yield Record.of("ok")
+    def counted(self: Guard, records: Sequence[Record], judge: Judge) -> list[Outcome]:
+        sizes.append(len(records))
+        return decide(self, records, judge)
 
-    results = scan(items(), batched, judge, workers=2)
-    first = next(results)
-    more.set()
-
-    assert isinstance(first, Judged)
-    assert len(list(results)) == 1
+    monkeypatch.setattr(Guard, "decide", counted)
+    return sizes
 
 
 @pytest.mark.parametrize(("length", "largest"), [(20, 8), (20_000, 1)])
 def test_short_records_share_a_run_and_long_ones_do_not(
-    tiny: Guard, judge: Judge, monkeypatch: pytest.MonkeyPatch, length: int, largest: int
+    tiny: Guard, judge: Judge, monkeypatch: pytest.MonkeyPatch, together: list[int], length: int, largest: int
 ) -> None:
-    batched = Guard(tiny.bundle, tiny.tokenizer, tiny.session, batch=8)
-    read, sizes, decide = threading.Event(), list[int](), Guard.decide
+    read, decide = threading.Event(), Guard.decide
 
     def items() -> Iterator[Record]:
         for _ in range(40):
             yield Record.of("x" * length)
         read.set()
 
-    def counted(self: Guard, records: Sequence[Record], judge: Judge) -> list[Outcome]:
+    def late(self: Guard, records: Sequence[Record], judge: Judge) -> list[Outcome]:
         assert read.wait(30)
-        sizes.append(len(records))
         return decide(self, records, judge)
 
-    monkeypatch.setattr(Guard, "decide", counted)
-    results = list(scan(items(), batched, judge, workers=1))
+    monkeypatch.setattr(Guard, "decide", late)
+    results = list(scan(items(), replace(tiny, batch=8), judge, workers=1))
 
-    assert len(results) == sum(sizes) == 40
-    assert max(sizes) == largest
+    assert len(results) == sum(together) == 40
+    assert max(together) == largest
 
 
 def test_an_error_of_judging_reaches_the_one_who_asked(tiny: Guard, judge: Judge) -> None:
-    broken = Guard(tiny.bundle, None, tiny.session, batch=4)  # type: ignore[arg-type]
+    broken = replace(tiny, tokenizer=None, batch=4)  # type: ignore[arg-type]
 
     with pytest.raises(AttributeError):
         list(scan([Record.of("ok")] * 9, broken, judge, workers=2))
 
 
 def test_blocks_of_an_accelerator_are_cut_alike_and_keep_the_order(
-    tiny: Guard, judge: Judge, monkeypatch: pytest.MonkeyPatch
+    tiny: Guard, judge: Judge, together: list[int]
 ) -> None:
-    batched = Guard(tiny.bundle, tiny.tokenizer, replace(tiny.session, provider="cuda"), batch=8)
+    batched = replace(tiny, session=replace(tiny.session, provider="cuda"), batch=8)
     items: list[Item] = [Record.of("x" * (1 + n % 50)) for n in range(100)]
     items.insert(13, Skip("s", "why"))
-    blocks, decide = list[int](), Guard.decide
 
-    def counted(self: Guard, records: Sequence[Record], judge: Judge) -> list[Outcome]:
-        blocks.append(len(records))
-        return decide(self, records, judge)
-
-    monkeypatch.setattr(Guard, "decide", counted)
     results = list(scan(items, batched, judge, workers=2))
 
     assert [getattr(r, "record", r) for r in results] == items
-    assert sorted(blocks) == [5, 7, *[8] * 11]
+    assert sorted(together) == [5, 7, *[8] * 11]

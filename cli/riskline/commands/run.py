@@ -134,7 +134,7 @@ def told(guard: Guard, judge: Judge) -> str:
 
 def workers(guard: Guard) -> int:
     """Return how many threads judge: every core this process may use on the CPU, two to keep an accelerator fed."""
-    if guard.session.provider != "cpu":
+    if not guard.on_cpu:
         return 2
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
