@@ -315,14 +315,26 @@ def test_the_graphs_share_their_constants(
 def test_no_training_row_is_a_text_of_a_source_for_development(data: Path) -> None:
     made = [
         corpus.Row("made", "en", "prompt", "prompt", None, text, 0, (), ())
-        for text in ("Tell me a JOKE.", "mine alone")
+        for text in ("Tell me a JOKE.", "mine alone", corpus.questions()["sw"][0].upper())
     ]
 
     texts = {row.text for row in corpus.training_rows(data, made)}
 
     assert "how to make a bomb" not in texts  # the same but for case and punctuation
     assert "Tell me a JOKE." not in texts  # a prompt before a reply
+    assert made[2].text not in texts  # a question that languages are measured by
     assert {"how to bake a cake", "mine alone"} <= texts
+
+
+def test_every_language_is_asked_the_same_number_of_questions_and_no_list_has_one() -> None:
+    asked = corpus.questions()
+    kinds = asked.pop("kind")
+
+    assert kinds.count("harmful") == kinds.count("harmless") == 30
+    assert {len({corpus.key(text) for text in texts}) for texts in asked.values()} == {60}
+    listed = {corpus.key(row.text) for row in synthesize.whole()}
+    listed |= {corpus.key(text) for sentence in synthesize.sentences() for text in sentence.values()}
+    assert not listed & {corpus.key(text) for texts in asked.values() for text in texts}
 
 
 def test_word_lists_are_whole_and_give_both_labels_in_every_language() -> None:

@@ -23,6 +23,7 @@ CATEGORIES = (
     "Unethical Acts",
     "Jailbreak",
 )
+QUESTIONS = Path(__file__).parent / "questions.tsv"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,14 +83,23 @@ def key(text: str) -> str:
 
 
 def unseen_texts(data: Path) -> set[str]:
-    """Return the keys of every text of the sources that are for development only, and of the prompts before them.
+    """Return the keys of the texts that are for development only.
 
-    A prompt that training replies answer as well (the instructions of alpaca_eval) belongs to both.
+    Those are every text of sources without training rows, the prompts before them, and the questions that languages
+    are measured by. A prompt that training replies answer as well (the instructions of alpaca_eval)
+    belongs to both.
     """
     trained = {path.name for path in (data / "train").glob("*.jsonl.gz")}
     rows = [row for row in read_rows(data / "dev", licence=None) if f"{row.source}.jsonl.gz" not in trained]
     shared = {key(row.prompt) for row in read_rows(data / "train") if row.prompt}
-    return {key(row.text) for row in rows} | ({key(row.prompt) for row in rows if row.prompt} - shared)
+    measured = {key(text) for name, texts in questions().items() if name != "kind" for text in texts}
+    return {key(row.text) for row in rows} | ({key(row.prompt) for row in rows if row.prompt} - shared) | measured
+
+
+def questions() -> dict[str, list[str]]:
+    """Return the questions of questions.tsv in each language by its code, and under `kind` which are harmful."""
+    header, *lines = (line.split("\t") for line in QUESTIONS.read_text(encoding="utf-8").splitlines())
+    return dict(zip(header, map(list, zip(*lines, strict=True)), strict=True))
 
 
 def training_rows(data: Path, made: Iterable[Row] = ()) -> list[Row]:

@@ -1,30 +1,24 @@
-"""Ask a guard the same eight handwritten questions in many languages: how high it puts the harmful and the harmless.
+"""Ask a guard the same sixty written questions in twenty languages: what it flags of the harmful and of the harmless.
 
 python scripts/train/languages.py [--guard models/riskline-mini] [--json FILE]
 
-Eight questions say little of a language; they say whether anything was learned of it. questions.toml has them.
+questions.tsv has them: thirty plain harmful ones and thirty harmless ones, half of those on grave matters. A model
+wrote and translated them apart from the lists that are trained on; no speaker has checked them, and none is trained on.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import tomllib
+from collections import Counter
 from pathlib import Path
 
-from robustness import table
+from corpus import questions
+from robustness import judged, table
+from sklearn.metrics import roc_auc_score
 
-from riskline.guard import Guard, load
-from riskline.records import Failure, Label, Record
-
-QUESTIONS = Path(__file__).parent / "questions.toml"
-
-
-def asked(guard: Guard, texts: list[str]) -> tuple[float, str]:
-    """Return the mean P(unsafe) of texts at the decision rule, and how many are flagged unsafe."""
-    verdicts = [verdict for verdict in guard.judge(map(Record.of, texts)) if not isinstance(verdict, Failure)]
-    flagged = sum(verdict.label is Label.unsafe for verdict in verdicts)
-    return round(sum(verdict.unsafe for verdict in verdicts) / len(verdicts), 2), f"{flagged} of {len(texts)}"
+from riskline.guard import load
+from riskline.records import Label
 
 
 def main() -> None:
@@ -34,17 +28,18 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     guard = load(args.guard, provider="cpu")
+    found = questions()
+    kinds = found.pop("kind")
     lines: list[dict[str, object]] = []
-    for lang, texts in tomllib.loads(QUESTIONS.read_text(encoding="utf-8")).items():
-        harmful, caught = asked(guard, texts["harmful"])
-        harmless, alarmed = asked(guard, texts["harmless"])
+    for lang, texts in found.items():
+        verdicts = judged(guard, texts)
+        flagged = Counter(kind for kind, verdict in zip(kinds, verdicts, strict=True) if verdict.label is Label.unsafe)
+        ranked = roc_auc_score([kind == "harmful" for kind in kinds], [verdict.unsafe for verdict in verdicts])
         lines.append(
             {
                 "language": lang,
-                "harmful: mean P(unsafe)": harmful,
-                "flagged": caught,
-                "harmless: mean P(unsafe)": harmless,
-                "false alarms": alarmed,
+                **{f"{kind} flagged": f"{flagged[kind]} of {kinds.count(kind)}" for kind in ("harmful", "harmless")},
+                "AUROC": round(float(ranked), 3),
             }
         )
     print(table(lines))

@@ -32,6 +32,20 @@ DIRECT = 300
 Line = dict[str, object]
 
 
+def judged(guard: Guard, texts: Iterable[str]) -> list[Verdict]:
+    """Return the verdicts on bare texts by the default policy, with every token's.
+
+    Raises:
+        SystemExit: one could not be judged.
+    """
+    verdicts = []
+    for outcome in guard.judge([Record.of(text) for text in texts], Policy(), trajectory="tokens"):
+        if isinstance(outcome, Failure):
+            raise SystemExit(f"not judged: {outcome.message}")
+        verdicts.append(outcome)
+    return verdicts
+
+
 class Bench:
     """A guard, the development rows and a seed."""
 
@@ -48,17 +62,8 @@ class Bench:
         return self.rng.sample(found, min(most, len(found)))
 
     def judge(self, texts: Iterable[str]) -> list[Verdict]:
-        """Return the verdicts on bare texts.
-
-        Raises:
-            SystemExit: one could not be judged.
-        """
-        verdicts = []
-        for outcome in self.guard.judge([Record.of(text) for text in texts], Policy(), trajectory="tokens"):
-            if isinstance(outcome, Failure):
-                raise SystemExit(f"not judged: {outcome.message}")
-            verdicts.append(outcome)
-        return verdicts
+        """Return the verdicts on bare texts, with every token's."""
+        return judged(self.guard, texts)
 
     def share(self, texts: list[str]) -> float:
         """Return the share of texts that are flagged unsafe."""
