@@ -349,7 +349,7 @@ def test_word_lists_are_whole_and_give_both_labels_in_every_language() -> None:
             if row.lang == language.name and row.role == "prompt" and row.source.startswith("synthesis")
         }
         assert {0, 1} <= labels, language.name
-    written = ("synthesis_whole", "synthesis_written")
+    written = ("synthesis_whole", "synthesis_written", "synthesis_native")
     filled = [row.text for row in rows if row.source.startswith("synthesis") and not row.source.startswith(written)]
     assert not any("{" in text and "}" in text for text in filled)
     assert rows[:50] == list(synthesize.rows(0, english=400, other=300))[:50]
@@ -413,6 +413,27 @@ def test_replies_are_refused_and_answered_and_labelled_by_what_they_say() -> Non
         told = any(line in reply.text for line in details)
         assert told or "make a bomb" in reply.text if reply.label else not told
         assert bool(reply.categories) == bool(reply.label)
+
+
+def test_harmless_texts_of_other_languages_are_harmless_replies() -> None:
+    texts = [
+        ("tatoeba", "de", "Die Katze schläft.", 0),
+        ("sib200", "sw", "Paka amelala.", 0),
+        ("tatoeba", "en", "Hi.", 0),
+    ]
+    texts += [("synthesis_native_prompts", "de", "Ich bringe dich um", 1)]
+    rows = [
+        corpus.Row(source, lang, "comment", "prompt", None, text, label, (), ()) for source, lang, text, label in texts
+    ]
+
+    replies = list(synthesize.told(rows, 0, count=60))
+
+    assert {(row.lang, row.text, row.role, row.label) for row in replies} == {
+        ("de", "Die Katze schläft.", "response", 0),
+        ("sw", "Paka amelala.", "response", 0),
+    }
+    assert {row.prompt is None for row in replies} == {True, False}
+    assert list(synthesize.told(rows[2:], 0)) == []
 
 
 def test_a_replys_prompt_leaves_it_three_quarters_of_the_row(

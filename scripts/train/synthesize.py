@@ -124,10 +124,10 @@ def known(data: Path, config: dict[str, Any]) -> list[Row]:
 
 
 def made(corpus: list[Row], config: dict[str, Any]) -> list[Row]:
-    """Return what is made of rows to learn from: tasks on harmless texts, and replies to prompts."""
+    """Return what is made of rows to learn from: tasks on harmless texts, replies to prompts, texts as replies."""
     if not config["synthesis"]:
         return []
-    return [*tasks(corpus, config["seed"]), *answers(corpus, config["seed"])]
+    return [row for part in (tasks, answers, told) for row in part(corpus, config["seed"])]
 
 
 def _wrappers() -> dict[str, list[str]]:
@@ -165,16 +165,19 @@ def whole() -> Iterator[Row]:
     for path in sorted(FOLDER.glob("whole_*.toml")):
         lists = tomllib.loads(path.read_text(encoding="utf-8"))
         comments = path.stem.endswith("comments")
-        source, kind = ("written_comments", "comment") if comments else ("whole_prompts", "prompt")
         for request in lists.get("request", []):
             label, kinds = _judged(request)
             lang = request.get("lang", "en")
+            # English has more prompts and replies than all the others, so they are drawn as a source of their own.
+            prompts_of = "whole_prompts" if lang == "en" else "native_prompts"
+            source, kind = ("written_comments", "comment") if comments else (prompts_of, "prompt")
             prompts.add(key(request["text"]))
             yield Row(f"synthesis_{source}", lang, kind, "prompt", None, request["text"], label, kinds, ())
         for reply in lists.get("reply", []):
             label, kinds = _judged(reply)
-            asked, said = reply["prompt"], reply["text"]
-            yield Row("synthesis_whole_replies", "en", "response", "response", asked, said, label, kinds, ())
+            asked, said, lang = reply["prompt"], reply["text"], reply.get("lang", "en")
+            source = "synthesis_whole_replies" if lang == "en" else "synthesis_native_replies"
+            yield Row(source, lang, "response", "response", asked, said, label, kinds, ())
     for sentence in sentences():
         label, kinds = _judged({name: value for name, value in sentence.items() if value})
         for lang, text in sentence.items():
@@ -330,6 +333,20 @@ def tasks(corpus: list[Row], seed: int, count: int = 8_000) -> Iterator[Row]:
         row = rng.choice(english if index % 2 else plain)
         text = rng.choice(asks).replace("{text}", row.text[:600])
         yield Row("synthesis_tasks", row.lang, "prompt", "prompt", None, text, SAFE, (), ())
+
+
+def told(corpus: list[Row], seed: int, count: int = 6_000) -> Iterator[Row]:
+    """Yield harmless texts in other languages than English as replies, so that no language alone makes one harmful."""
+    rng = random.Random(seed)
+    texts: defaultdict[str, list[str]] = defaultdict(list)
+    for row in corpus:
+        written = row.source in {"sib200", "tatoeba", "xquad", "synthesis_native_prompts"}
+        if written and row.lang != "en" and row.label == SAFE and row.role == "prompt":
+            texts[row.lang].append(row.text)
+    for lang in rng.choices(list(texts), [len(found) ** 0.5 for found in texts.values()], k=count) if texts else ():
+        asked = rng.choice(texts[lang]) if rng.random() < 0.7 else None
+        text = rng.choice(texts[lang])
+        yield Row("synthesis_told_replies", lang, "response", "response", asked, text, SAFE, (), ())
 
 
 def files(rng: random.Random, count: int = 6_000, longest: int = 2_000) -> Iterator[Row]:
