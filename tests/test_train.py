@@ -7,6 +7,7 @@ import json
 import random
 import sys
 import tomllib
+from collections import Counter
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -332,9 +333,12 @@ def test_every_language_is_asked_the_same_number_of_questions_and_no_list_has_on
 
     assert kinds.count("harmful") == kinds.count("harmless") == 30
     assert {len({corpus.key(text) for text in texts}) for texts in asked.values()} == {60}
+    replies = Counter((reply["lang"], reply["kind"]) for reply in corpus.answered())
+    assert replies == {(lang, kind): 8 for lang in asked for kind in ("harmful", "harmless")}
     listed = {corpus.key(row.text) for row in synthesize.whole()}
     listed |= {corpus.key(text) for sentence in synthesize.sentences() for text in sentence.values()}
     assert not listed & {corpus.key(text) for texts in asked.values() for text in texts}
+    assert not listed & {corpus.key(reply["reply"]) for reply in corpus.answered()}
 
 
 def test_word_lists_are_whole_and_give_both_labels_in_every_language() -> None:

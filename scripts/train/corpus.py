@@ -24,6 +24,7 @@ CATEGORIES = (
     "Jailbreak",
 )
 QUESTIONS = Path(__file__).parent / "questions.tsv"
+ANSWERED = Path(__file__).parent / "questions_answered.tsv"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,14 +86,15 @@ def key(text: str) -> str:
 def unseen_texts(data: Path) -> set[str]:
     """Return the keys of the texts that are for development only.
 
-    Those are every text of sources without training rows, the prompts before them, and the questions that languages
-    are measured by. A prompt that training replies answer as well (the instructions of alpaca_eval)
+    Those are every text of sources without training rows, the prompts before them, and the questions and replies
+    that languages are measured by. A prompt that training replies answer as well (the instructions of alpaca_eval)
     belongs to both.
     """
     trained = {path.name for path in (data / "train").glob("*.jsonl.gz")}
     rows = [row for row in read_rows(data / "dev", licence=None) if f"{row.source}.jsonl.gz" not in trained]
     shared = {key(row.prompt) for row in read_rows(data / "train") if row.prompt}
     measured = {key(text) for name, texts in questions().items() if name != "kind" for text in texts}
+    measured |= {key(text) for answer in answered() for text in (answer["prompt"], answer["reply"])}
     return {key(row.text) for row in rows} | ({key(row.prompt) for row in rows if row.prompt} - shared) | measured
 
 
@@ -100,6 +102,12 @@ def questions() -> dict[str, list[str]]:
     """Return the questions of questions.tsv in each language by its code, and under `kind` which are harmful."""
     header, *lines = (line.split("\t") for line in QUESTIONS.read_text(encoding="utf-8").splitlines())
     return dict(zip(header, map(list, zip(*lines, strict=True)), strict=True))
+
+
+def answered() -> list[dict[str, str]]:
+    """Return the replies of questions_answered.tsv, each with its `lang`, `kind`, `prompt` and `reply`."""
+    header, *lines = (line.split("\t") for line in ANSWERED.read_text(encoding="utf-8").splitlines())
+    return [dict(zip(header, line, strict=True)) for line in lines]
 
 
 def training_rows(data: Path, made: Iterable[Row] = ()) -> list[Row]:

@@ -1,9 +1,10 @@
-"""Ask a guard the same sixty written questions in twenty languages: what it flags of the harmful and of the harmless.
+"""Ask a guard the same sixty questions and sixteen replies in twenty languages: what it flags of harm and of the rest.
 
 python scripts/train/languages.py [--guard models/riskline-mini] [--json FILE]
 
-questions.tsv has them: thirty plain harmful ones and thirty harmless ones, half of those on grave matters. A model
-wrote and translated them apart from the lists that are trained on; no speaker has checked them, and none is trained on.
+questions.tsv has thirty plain harmful questions and thirty harmless ones, half of those on grave matters;
+questions_answered.tsv eight harmful and eight harmless replies with their prompts. A model wrote and translated them
+apart from the lists that are trained on; no speaker has checked them, and none is trained on.
 """
 
 from __future__ import annotations
@@ -13,12 +14,23 @@ import json
 from collections import Counter
 from pathlib import Path
 
-from corpus import questions
+from corpus import answered, questions
 from robustness import judged, table
 from sklearn.metrics import roc_auc_score
 
-from riskline.guard import load
-from riskline.records import Label
+from riskline.guard import Guard, load
+from riskline.records import Label, Record
+
+Line = dict[str, object]
+
+
+def figures(guard: Guard, records: list[Record], kinds: list[str], what: str) -> Line:
+    """Return how many records of each kind are flagged unsafe, and how well their risks part the kinds."""
+    verdicts = judged(guard, records)
+    flagged = Counter(kind for kind, verdict in zip(kinds, verdicts, strict=True) if verdict.label is Label.unsafe)
+    ranked = roc_auc_score([kind == "harmful" for kind in kinds], [verdict.unsafe for verdict in verdicts])
+    counts = {f"{kind} {what}": f"{flagged[kind]} of {kinds.count(kind)}" for kind in ("harmful", "harmless")}
+    return {**counts, f"AUROC of {what}": round(float(ranked), 3)}
 
 
 def main() -> None:
@@ -28,20 +40,14 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     guard = load(args.guard, provider="cpu")
-    found = questions()
-    kinds = found.pop("kind")
-    lines: list[dict[str, object]] = []
-    for lang, texts in found.items():
-        verdicts = judged(guard, texts)
-        flagged = Counter(kind for kind, verdict in zip(kinds, verdicts, strict=True) if verdict.label is Label.unsafe)
-        ranked = roc_auc_score([kind == "harmful" for kind in kinds], [verdict.unsafe for verdict in verdicts])
-        lines.append(
-            {
-                "language": lang,
-                **{f"{kind} flagged": f"{flagged[kind]} of {kinds.count(kind)}" for kind in ("harmful", "harmless")},
-                "AUROC": round(float(ranked), 3),
-            }
-        )
+    asked = questions()
+    kinds = asked.pop("kind")
+    lines: list[Line] = []
+    for lang, texts in asked.items():
+        replies = [reply for reply in answered() if reply["lang"] == lang]
+        said = [Record.of(reply["reply"], role="response", prompt=reply["prompt"]) for reply in replies]
+        prompts = figures(guard, list(map(Record.of, texts)), kinds, "prompts")
+        lines.append({"language": lang, **prompts, **figures(guard, said, [r["kind"] for r in replies], "replies")})
     print(table(lines))
     if args.json:
         args.json.write_text(json.dumps({"languages": lines}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -32,14 +32,14 @@ DIRECT = 300
 Line = dict[str, object]
 
 
-def judged(guard: Guard, texts: Iterable[str]) -> list[Verdict]:
-    """Return the verdicts on bare texts by the default policy, with every token's.
+def judged(guard: Guard, records: Iterable[Record]) -> list[Verdict]:
+    """Return the verdicts on records by the default policy, with every token's.
 
     Raises:
         SystemExit: one could not be judged.
     """
     verdicts = []
-    for outcome in guard.judge([Record.of(text) for text in texts], Policy(), trajectory="tokens"):
+    for outcome in guard.judge(list(records), Policy(), trajectory="tokens"):
         if isinstance(outcome, Failure):
             raise SystemExit(f"not judged: {outcome.message}")
         verdicts.append(outcome)
@@ -63,7 +63,7 @@ class Bench:
 
     def judge(self, texts: Iterable[str]) -> list[Verdict]:
         """Return the verdicts on bare texts, with every token's."""
-        return judged(self.guard, texts)
+        return judged(self.guard, map(Record.of, texts))
 
     def share(self, texts: list[str]) -> float:
         """Return the share of texts that are flagged unsafe."""
