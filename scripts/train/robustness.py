@@ -11,9 +11,10 @@ from __future__ import annotations
 import argparse
 import json
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from importlib.metadata import distributions
 from pathlib import Path
+from pydoc_data.topics import topics
 
 from corpus import CATEGORIES, LABELS, Row, read_rows
 from obfuscate import KINDS
@@ -82,6 +83,17 @@ class Bench:
             parts.append(self.rng.choice(self.prose))
             left -= self.size(parts[-1]) + 1
         return parts
+
+    def pieces(self, paragraphs: list[str], tokens: int) -> Iterator[str]:
+        """Yield texts of at least so many tokens that follow one another; what is left at the end is left out."""
+        parts: list[str] = []
+        size = 0
+        for paragraph in paragraphs:
+            parts.append(paragraph)
+            size += self.size(paragraph) + 1
+            if size >= tokens:
+                yield "\n\n".join(parts)
+                parts, size = [], 0
 
 
 def recall(bench: Bench) -> Iterable[Line]:
@@ -155,12 +167,17 @@ def documents(bench: Bench) -> Iterable[Line]:
 
 
 def packages(bench: Bench) -> Iterable[Line]:
-    """Yield false alarms on the descriptions of the Python packages that are installed: real READMEs, none learned."""
+    """Yield false alarms on real documents, none learned: READMEs of the installed packages, Python's own reference."""
     found = {one.name or "": (one.read_text("METADATA") or "").partition("\n\n")[2] for one in distributions()}
     found.pop("riskline")  # has examples of harm
     texts = [text for _, text in sorted(found.items()) if len(text) > README]
     on = f"READMEs of installed packages, over {README:,} characters"
     yield {"what": "false alarms", "on": on, "n": len(texts), "flagged unsafe": bench.share(texts)}
+    paragraphs = [paragraph for _, topic in sorted(topics.items()) for paragraph in topic.split("\n\n")]
+    for tokens in (500, 2_000, 8_000):
+        texts = list(bench.pieces(paragraphs, tokens))
+        on = f"pieces of {tokens:,} tokens of Python's language reference"
+        yield {"what": "false alarms", "on": on, "n": len(texts), "flagged unsafe": bench.share(texts)}
 
 
 def hidden(bench: Bench) -> Iterable[Line]:
