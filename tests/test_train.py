@@ -318,12 +318,13 @@ def test_no_training_row_is_a_text_of_a_source_for_development(data: Path) -> No
         corpus.Row("made", "en", "prompt", "prompt", None, text, 0, (), ())
         for text in ("Tell me a JOKE.", "mine alone", corpus.questions()["sw"][0].upper())
     ]
+    made.append(corpus.Row("made", "sw", "response", "response", made[2].text, "an answer", 0, (), ()))
 
     texts = {row.text for row in corpus.training_rows(data, made)}
 
     assert "how to make a bomb" not in texts  # the same but for case and punctuation
     assert "Tell me a JOKE." not in texts  # a prompt before a reply
-    assert made[2].text not in texts  # a question that languages are measured by
+    assert not {made[2].text, "an answer"} & texts  # a question that languages are measured by, and an answer to it
     assert {"how to bake a cake", "mine alone"} <= texts
 
 
@@ -336,9 +337,9 @@ def test_every_language_is_asked_the_same_number_of_questions_and_no_list_has_on
     replies = Counter((reply["lang"], reply["kind"]) for reply in corpus.answered())
     assert replies == {(lang, kind): 8 for lang in asked for kind in ("harmful", "harmless")}
     listed = {corpus.key(row.text) for row in synthesize.whole()}
+    listed |= {corpus.key(row.prompt) for row in synthesize.whole() if row.prompt}
     listed |= {corpus.key(text) for sentence in synthesize.sentences() for text in sentence.values()}
-    assert not listed & {corpus.key(text) for texts in asked.values() for text in texts}
-    assert not listed & {corpus.key(reply["reply"]) for reply in corpus.answered()}
+    assert not listed & corpus.measured_texts()
 
 
 def test_word_lists_are_whole_and_give_both_labels_in_every_language() -> None:

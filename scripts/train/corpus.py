@@ -93,9 +93,15 @@ def unseen_texts(data: Path) -> set[str]:
     trained = {path.name for path in (data / "train").glob("*.jsonl.gz")}
     rows = [row for row in read_rows(data / "dev", licence=None) if f"{row.source}.jsonl.gz" not in trained]
     shared = {key(row.prompt) for row in read_rows(data / "train") if row.prompt}
-    measured = {key(text) for name, texts in questions().items() if name != "kind" for text in texts}
-    measured |= {key(text) for answer in answered() for text in (answer["prompt"], answer["reply"])}
-    return {key(row.text) for row in rows} | ({key(row.prompt) for row in rows if row.prompt} - shared) | measured
+    return (
+        {key(row.text) for row in rows} | ({key(row.prompt) for row in rows if row.prompt} - shared) | measured_texts()
+    )
+
+
+def measured_texts() -> set[str]:
+    """Return the keys of the questions and replies that languages are measured by, and of the prompts before those."""
+    asked = {key(text) for name, texts in questions().items() if name != "kind" for text in texts}
+    return asked | {key(text) for answer in answered() for text in (answer["prompt"], answer["reply"])}
 
 
 def questions() -> dict[str, list[str]]:
@@ -113,12 +119,14 @@ def answered() -> list[dict[str, str]]:
 def training_rows(data: Path, made: Iterable[Row] = ()) -> list[Row]:
     """Return the rows to train on: the corpus, instructions that were answered harmlessly, and `made`.
 
-    A row whose text stands in a source that is for development only is left out.
+    A row whose text stands in a source that is for development only is left out, and one that answers a question that
+    languages are measured by.
     """
-    unseen = unseen_texts(data)
+    unseen, measured = unseen_texts(data), measured_texts()
     rows = list(read_rows(data / "train"))
     rows += instructions(rows)
-    return [row for row in [*rows, *made] if len(text := key(row.text)) < 8 or text not in unseen]
+    fit = (row for row in [*rows, *made] if len(text := key(row.text)) < 8 or text not in unseen)
+    return [row for row in fit if not row.prompt or key(row.prompt) not in measured]
 
 
 def instructions(rows: list[Row]) -> list[Row]:

@@ -15,22 +15,20 @@ from collections import Counter
 from pathlib import Path
 
 from corpus import answered, questions
-from robustness import judged, table
+from robustness import Line, judged, table
 from sklearn.metrics import roc_auc_score
 
 from riskline.guard import Guard, load
 from riskline.records import Label, Record
 
-Line = dict[str, object]
-
 
 def figures(guard: Guard, records: list[Record], kinds: list[str], what: str) -> Line:
-    """Return how many records of each kind are flagged unsafe, and how well their risks part the kinds."""
+    """Return how many records of each kind are flagged unsafe, and how well P(unsafe) parts the kinds."""
     verdicts = judged(guard, records)
     flagged = Counter(kind for kind, verdict in zip(kinds, verdicts, strict=True) if verdict.label is Label.unsafe)
     ranked = roc_auc_score([kind == "harmful" for kind in kinds], [verdict.unsafe for verdict in verdicts])
-    counts = {f"{kind} {what}": f"{flagged[kind]} of {kinds.count(kind)}" for kind in ("harmful", "harmless")}
-    return {**counts, f"AUROC of {what}": round(float(ranked), 3)}
+    counts = {f"{kind} {what} flagged": f"{flagged[kind]} of {kinds.count(kind)}" for kind in ("harmful", "harmless")}
+    return {**counts, f"AUROC of {what}": round(float(ranked), 2)}
 
 
 def main() -> None:

@@ -168,9 +168,7 @@ def whole() -> Iterator[Row]:
         for request in lists.get("request", []):
             label, kinds = _judged(request)
             lang = request.get("lang", "en")
-            # English has more prompts and replies than all the others, so they are drawn as a source of their own.
-            prompts_of = "whole_prompts" if lang == "en" else "native_prompts"
-            source, kind = ("written_comments", "comment") if comments else (prompts_of, "prompt")
+            source, kind = ("written_comments", "comment") if comments else (_prompts_of(lang), "prompt")
             prompts.add(key(request["text"]))
             yield Row(f"synthesis_{source}", lang, kind, "prompt", None, request["text"], label, kinds, ())
         for reply in lists.get("reply", []):
@@ -184,6 +182,13 @@ def whole() -> Iterator[Row]:
             if lang != "category" and key(text) not in prompts:
                 prompts.add(key(text))
                 yield Row("synthesis_sentences", lang, "prompt", "prompt", None, text, label, kinds, ())
+
+
+def _prompts_of(lang: str) -> str:
+    """Return the source of what is written out in a language, so that the configuration can weigh them apart."""
+    if lang == "en":
+        return "whole_prompts"
+    return "native_prompts" if (FOLDER / f"{lang}.toml").exists() else "other_prompts"
 
 
 def sentences() -> list[dict[str, str]]:
@@ -340,7 +345,7 @@ def told(corpus: list[Row], seed: int, count: int = 6_000) -> Iterator[Row]:
     rng = random.Random(seed)
     texts: defaultdict[str, list[str]] = defaultdict(list)
     for row in corpus:
-        written = row.source in {"sib200", "tatoeba", "xquad", "synthesis_native_prompts"}
+        written = row.source in {"sib200", "tatoeba", "xquad", "synthesis_native_prompts", "synthesis_other_prompts"}
         if written and row.lang != "en" and row.label == SAFE and row.role == "prompt":
             texts[row.lang].append(row.text)
     for lang in rng.choices(list(texts), [len(found) ** 0.5 for found in texts.values()], k=count) if texts else ():
