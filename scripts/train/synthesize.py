@@ -188,7 +188,7 @@ def _prompts_of(lang: str) -> str:
     """Return the source of what is written out in a language, so that the configuration can weigh them apart."""
     if lang == "en":
         return "whole_prompts"
-    return "native_prompts" if (FOLDER / f"{lang}.toml").exists() else "other_prompts"
+    return "native_prompts" if (FOLDER / f"whole_prompts_{lang}.toml").exists() else "other_prompts"
 
 
 def sentences() -> list[dict[str, str]]:
