@@ -240,11 +240,25 @@ def test_an_output_file_cannot_be_stdout(cli: Cli, tmp_path: Path, typed: tuple[
     assert not Path("-").exists()
 
 
-def test_an_address_of_no_file_is_traced_as_words_and_says_so(cli: Cli) -> None:
-    answer = cli("trace", "nowhere/data.jsonl:3")
+@pytest.mark.parametrize(
+    ("typed", "found", "hint"),
+    [
+        ("nowhere/data.jsonl:3", "is the address of a record, but no such file is here", "goes in by stdin"),
+        ("essay.txt", "essay.txt is a file", "--file essay.txt"),
+    ],
+)
+def test_what_reads_as_a_file_is_never_traced_as_words(
+    cli: Cli, write: Write, typed: str, found: str, hint: str
+) -> None:
+    write("essay.txt", b"a bomb now")
 
-    assert answer.code == 0
-    assert "tracing these words: as an address, they name no file that is here" in answer.err
+    answer = cli("trace", typed)
+
+    assert answer.code == 2
+    assert found in answer.err
+    assert hint in answer.err
+    assert not answer.out
+    assert cli("trace", stdin=typed.encode()).code == 0
 
 
 def test_the_address_of_a_finding_can_be_traced(cli: Cli, write: Write) -> None:

@@ -49,7 +49,7 @@ def evaluate(
         list[str] | None,
         typer.Option(
             metavar="VALUE=LABEL",
-            help="What a value means: safe, controversial or unsafe. May repeat; then every value needs one.",
+            help="What a value means: safe, controversial or unsafe. May repeat; then every other value needs one.",
             rich_help_panel=GOLD,
         ),
     ] = None,

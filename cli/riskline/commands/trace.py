@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +15,7 @@ from riskline.commands import Ending, options
 from riskline.commands.reading import Reading
 from riskline.commands.run import Judging, Telling, told
 from riskline.errors import InputError, OutputError, UsageError
+from riskline.escape import visible
 from riskline.records import Failure, Record
 
 if TYPE_CHECKING:
@@ -86,10 +88,8 @@ def _record(text: str | None, file: str | None, reading: Reading, telling: Telli
     if file is None and text is not None and _is_address(text):
         telling.note(f"tracing the record at {text}; a text that looks like an address goes in by stdin")
         file = text
-    elif text is not None and len(text) < _LONGEST_NAME and "\0" not in text and os.path.isfile(text):
-        telling.note(f"tracing these words; --file {text} traces the file of that name")
-    elif text is not None and re.fullmatch(r"\S+\.\w+:\d+", text):
-        telling.note("tracing these words: as an address, they name no file that is here")
+    elif text is not None and text != "-":
+        _require_words(text)
     if file is not None:
         record = find_record(file, reading.options())
         return record, record.origin.address
@@ -98,6 +98,24 @@ def _record(text: str | None, file: str | None, reading: Reading, telling: Telli
             raise UsageError("nothing to trace: no TEXT, and stdin is a terminal", hint='riskline trace "some text"')
         text = _stdin_text()
     return Record.of(text, role="response" if reading.role is options.BareRole.response else "prompt"), None
+
+
+def _require_words(text: str) -> None:
+    """Refuse a TEXT that reads as a file or an address: its verdict would pass for that of what is in the file.
+
+    Raises:
+        UsageError: it is the name of a file that is here, or the address of one that is not.
+    """
+    if len(text) < _LONGEST_NAME and "\0" not in text and os.path.isfile(text):
+        raise UsageError(
+            f"{visible(text)} is a file, and TEXT is traced as it stands",
+            hint=f"--file {shlex.quote(visible(text))}; those very words go in by stdin",
+        )
+    if re.fullmatch(r"\S+\.\w+:\d+", text):
+        raise UsageError(
+            f"{visible(text)} is the address of a record, but no such file is here",
+            hint="the path from this folder; a text that looks like an address goes in by stdin",
+        )
 
 
 def _is_address(text: str) -> bool:
