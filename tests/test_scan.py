@@ -127,6 +127,7 @@ def test_short_records_share_a_run_and_long_ones_do_not(
 
 
 def test_an_error_of_judging_reaches_the_one_who_asked(tiny: Guard, judge: Judge) -> None:
+    # Without a tokenizer, which its type forbids, it breaks while it judges.
     broken = replace(tiny, tokenizer=None, batch=4)  # type: ignore[arg-type]
 
     with pytest.raises(AttributeError):

@@ -316,7 +316,7 @@ def test_the_graphs_share_their_constants(
 def test_no_training_row_is_a_text_of_a_source_for_development(data: Path) -> None:
     made = [
         corpus.Row("made", "en", "prompt", "prompt", None, text, 0, (), ())
-        for text in ("Tell me a JOKE.", "mine alone", corpus.questions()["sw"][0].upper())
+        for text in ("Tell me a JOKE.", "mine alone", corpus.cells(corpus.QUESTIONS)[0]["sw"].upper())
     ]
     made.append(corpus.Row("made", "sw", "response", "response", made[2].text, "an answer", 0, (), ()))
 
@@ -329,15 +329,14 @@ def test_no_training_row_is_a_text_of_a_source_for_development(data: Path) -> No
 
 
 def test_every_language_is_asked_the_same_number_of_questions_and_no_list_has_one() -> None:
-    asked = corpus.questions()
-    kinds = asked.pop("kind")
+    asked = corpus.cells(corpus.QUESTIONS)
+    languages = asked[0].keys() - {"kind"}
 
-    assert kinds.count("harmful") == kinds.count("harmless") == 30
-    assert {len({corpus.key(text) for text in texts}) for texts in asked.values()} == {60}
-    replies = Counter((reply["lang"], reply["kind"]) for reply in corpus.answered())
-    assert replies == {(lang, kind): 8 for lang in asked for kind in ("harmful", "harmless")}
-    listed = {corpus.key(row.text) for row in synthesize.whole()}
-    listed |= {corpus.key(row.prompt) for row in synthesize.whole() if row.prompt}
+    assert Counter(question["kind"] for question in asked) == {"harmful": 30, "harmless": 30}
+    assert {len({corpus.key(question[lang]) for question in asked}) for lang in languages} == {60}
+    replies = Counter((reply["lang"], reply["kind"]) for reply in corpus.cells(corpus.ANSWERED))
+    assert replies == {(lang, kind): 8 for lang in languages for kind in ("harmful", "harmless")}
+    listed = {corpus.key(text) for row in synthesize.whole() for text in (row.text, row.prompt) if text}
     listed |= {corpus.key(text) for sentence in synthesize.sentences() for text in sentence.values()}
     assert not listed & corpus.measured_texts()
 

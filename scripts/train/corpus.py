@@ -24,7 +24,9 @@ CATEGORIES = (
     "Jailbreak",
 )
 QUESTIONS = Path(__file__).parent / "questions.tsv"
+"""What languages are measured by: each question in every language, and its `kind`, harmful or harmless."""
 ANSWERED = Path(__file__).parent / "questions_answered.tsv"
+"""The same of replies: `lang`, `kind`, `prompt`, `reply`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,43 +88,35 @@ def key(text: str) -> str:
 def unseen_texts(data: Path) -> set[str]:
     """Return the keys of the texts that are for development only.
 
-    Those are every text of sources without training rows, the prompts before them, and the questions and replies
-    that languages are measured by. A prompt that training replies answer as well (the instructions of alpaca_eval)
-    belongs to both.
+    Those are every text of sources without training rows, and the prompts before them. A prompt that training replies
+    answer as well (the instructions of alpaca_eval) belongs to both.
     """
     trained = {path.name for path in (data / "train").glob("*.jsonl.gz")}
     rows = [row for row in read_rows(data / "dev", licence=None) if f"{row.source}.jsonl.gz" not in trained]
     shared = {key(row.prompt) for row in read_rows(data / "train") if row.prompt}
-    return (
-        {key(row.text) for row in rows} | ({key(row.prompt) for row in rows if row.prompt} - shared) | measured_texts()
-    )
+    return {key(row.text) for row in rows} | ({key(row.prompt) for row in rows if row.prompt} - shared)
 
 
 def measured_texts() -> set[str]:
     """Return the keys of the questions and replies that languages are measured by, and of the prompts before those."""
-    asked = {key(text) for name, texts in questions().items() if name != "kind" for text in texts}
-    return asked | {key(text) for answer in answered() for text in (answer["prompt"], answer["reply"])}
+    asked = {key(text) for question in cells(QUESTIONS) for name, text in question.items() if name != "kind"}
+    return asked | {key(text) for answer in cells(ANSWERED) for text in (answer["prompt"], answer["reply"])}
 
 
-def questions() -> dict[str, list[str]]:
-    """Return the questions of questions.tsv in each language by its code, and under `kind` which are harmful."""
-    header, *lines = (line.split("\t") for line in QUESTIONS.read_text(encoding="utf-8").splitlines())
-    return dict(zip(header, map(list, zip(*lines, strict=True)), strict=True))
-
-
-def answered() -> list[dict[str, str]]:
-    """Return the replies of questions_answered.tsv, each with its `lang`, `kind`, `prompt` and `reply`."""
-    header, *lines = (line.split("\t") for line in ANSWERED.read_text(encoding="utf-8").splitlines())
+def cells(path: Path) -> list[dict[str, str]]:
+    """Return the rows of a file of tab-separated cells, each by the names in the first line."""
+    header, *lines = (line.split("\t") for line in path.read_text(encoding="utf-8").splitlines())
     return [dict(zip(header, line, strict=True)) for line in lines]
 
 
 def training_rows(data: Path, made: Iterable[Row] = ()) -> list[Row]:
     """Return the rows to train on: the corpus, instructions that were answered harmlessly, and `made`.
 
-    A row whose text stands in a source that is for development only is left out, and one that answers a question that
+    A row whose text stands in a source that is for development only is left out, and so is one whose text or prompt
     languages are measured by.
     """
-    unseen, measured = unseen_texts(data), measured_texts()
+    measured = measured_texts()
+    unseen = unseen_texts(data) | measured
     rows = list(read_rows(data / "train"))
     rows += instructions(rows)
     fit = (row for row in [*rows, *made] if len(text := key(row.text)) < 8 or text not in unseen)

@@ -14,7 +14,7 @@ import json
 from collections import Counter
 from pathlib import Path
 
-from corpus import answered, questions
+from corpus import ANSWERED, QUESTIONS, cells
 from robustness import Line, judged, table
 from sklearn.metrics import roc_auc_score
 
@@ -38,13 +38,13 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     guard = load(args.guard, provider="cpu")
-    asked = questions()
-    kinds = asked.pop("kind")
+    asked, answered = cells(QUESTIONS), cells(ANSWERED)
+    kinds = [question["kind"] for question in asked]
     lines: list[Line] = []
-    for lang, texts in asked.items():
-        replies = [reply for reply in answered() if reply["lang"] == lang]
+    for lang in dict.fromkeys(reply["lang"] for reply in answered):
+        prompts = figures(guard, [Record.of(question[lang]) for question in asked], kinds, "prompts")
+        replies = [reply for reply in answered if reply["lang"] == lang]
         said = [Record.of(reply["reply"], role="response", prompt=reply["prompt"]) for reply in replies]
-        prompts = figures(guard, list(map(Record.of, texts)), kinds, "prompts")
         lines.append({"language": lang, **prompts, **figures(guard, said, [r["kind"] for r in replies], "replies")})
     print(table(lines))
     if args.json:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from corpus import CATEGORIES, LABELS, Row, key, training_rows
+from corpus import CATEGORIES, LABELS, Row, cells, key, training_rows
 
 FOLDER = Path(__file__).parent / "synthesis"
 SAFE, UNSAFE, CONTROVERSIAL = (LABELS.index(label) for label in ("safe", "unsafe", "controversial"))
@@ -162,13 +162,14 @@ def whole() -> Iterator[Row]:
             for text in lists.get(name, []):
                 prompts.add(key(text))
                 yield Row(f"synthesis_written_{kind}s", "en", kind, "prompt", None, text, label, own, ())
+    native = {path.stem.removeprefix("whole_prompts_") for path in FOLDER.glob("whole_prompts_??.toml")}
     for path in sorted(FOLDER.glob("whole_*.toml")):
         lists = tomllib.loads(path.read_text(encoding="utf-8"))
         comments = path.stem.endswith("comments")
         for request in lists.get("request", []):
             label, kinds = _judged(request)
             lang = request.get("lang", "en")
-            source, kind = ("written_comments", "comment") if comments else (_prompts_of(lang), "prompt")
+            source, kind = ("written_comments", "comment") if comments else (_prompts_of(lang, native), "prompt")
             prompts.add(key(request["text"]))
             yield Row(f"synthesis_{source}", lang, kind, "prompt", None, request["text"], label, kinds, ())
         for reply in lists.get("reply", []):
@@ -184,17 +185,16 @@ def whole() -> Iterator[Row]:
                 yield Row("synthesis_sentences", lang, "prompt", "prompt", None, text, label, kinds, ())
 
 
-def _prompts_of(lang: str) -> str:
+def _prompts_of(lang: str, native: set[str]) -> str:
     """Return the source of what is written out in a language, so that the configuration can weigh them apart."""
     if lang == "en":
         return "whole_prompts"
-    return "native_prompts" if (FOLDER / f"whole_prompts_{lang}.toml").exists() else "other_prompts"
+    return "native_prompts" if lang in native else "other_prompts"
 
 
 def sentences() -> list[dict[str, str]]:
     """Return the prompts of sentences.tsv: each language's by its code, and `category`, empty if harmless."""
-    header, *lines = (FOLDER / "sentences.tsv").read_text(encoding="utf-8").splitlines()
-    return [dict(zip(header.split("\t"), line.split("\t"), strict=True)) for line in lines]
+    return cells(FOLDER / "sentences.tsv")
 
 
 def _judged(written: dict[str, str]) -> tuple[int, tuple[int, ...]]:
