@@ -603,7 +603,7 @@ def test_an_interrupt_keeps_what_was_judged_beside_the_output(tmp_path: Path, na
     process.stdin.write(CALM * 500)
     process.stdin.flush()
     written, end = 0, time.monotonic() + 60
-    while not written and time.monotonic() < end:  # as much as fills the stream's buffer
+    while written < 20_000 and time.monotonic() < end:  # more than a stream's buffer, which holds six lines or more
         time.sleep(0.2)
         written = sum(path.stat().st_size for path in tmp_path.glob(".out.jsonl.*"))
     process.send_signal(getattr(signal, name))
