@@ -233,7 +233,7 @@ class Composer:
         if row.lang == "en" and not row.spans and self.rng.random() < self.config["translated"]:
             text = self.lexicon.translated(text, self.rng)
         elif not row.spans and self.rng.random() < self.config["noise"]:
-            text = obfuscate(text, self.rng)
+            text = obfuscate(text, self.rng, harmful=row.label > 0)
         if not row.spans and self.rng.random() < self.config["marked"]:
             before, after = self.rng.choice(self.openings["marks"])
             text = f"{before}{text}{after}"

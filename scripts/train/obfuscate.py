@@ -1,4 +1,4 @@
-"""Ways in which people hide a word, for both classes alike: what hides a text says nothing about its label."""
+"""Ways in which people hide a word, for both classes alike but one: what hides a text says nothing about its label."""
 
 from __future__ import annotations
 
@@ -113,7 +113,12 @@ CHANCES = {
 }
 
 
-def obfuscate(text: str, rng: random.Random) -> str:
+UNREADABLE = 0.1
+"""The chance of base64 for a harmful text: so small a guard cannot read it, and most of it is keys and pictures."""
+
+
+def obfuscate(text: str, rng: random.Random, *, harmful: bool = False) -> str:
     """Return the text hidden in one way, drawn by its chance."""
-    kind = rng.choices(list(CHANCES), list(CHANCES.values()))[0]
+    chances = {**CHANCES, "base64": UNREADABLE} if harmful else CHANCES
+    kind = rng.choices(list(chances), list(chances.values()))[0]
     return KINDS[kind](text, rng)

@@ -81,7 +81,9 @@ def _did_you_mean(path: str) -> str | None:
     except (OSError, ValueError):
         return None
     close = get_close_matches(missing.name, names, n=1)
-    return f"did you mean `{visible(str(missing.parent / close[0]))}`?" if close else None
+    if close:
+        return f"did you mean `{visible(str(missing.parent / close[0]))}`?"
+    return "a text itself goes in by stdin, or to `riskline trace TEXT`" if " " in path else None
 
 
 def _piped(options: SourceOptions, stdin: BinaryIO) -> tuple[Chosen | None, Input]:
