@@ -336,6 +336,8 @@ def test_every_language_is_asked_the_same_number_of_questions_and_no_list_has_on
     assert {len({corpus.key(question[lang]) for question in asked}) for lang in languages} == {60}
     replies = Counter((reply["lang"], reply["kind"]) for reply in corpus.cells(corpus.ANSWERED))
     assert replies == {(lang, kind): 8 for lang in languages for kind in ("harmful", "harmless")}
+    written = Counter((text["lang"], text["kind"]) for text in corpus.cells(corpus.MEASURED) if text["lang"] != "en")
+    assert written == {(lang, kind): n for lang, _ in written for kind, n in (("harmful", 10), ("harmless", 12))}
     listed = {corpus.key(text) for row in synthesize.whole() for text in (row.text, row.prompt) if text}
     listed |= {corpus.key(text) for sentence in synthesize.sentences() for text in sentence.values()}
     assert not listed & corpus.measured_texts()

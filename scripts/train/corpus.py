@@ -27,6 +27,9 @@ QUESTIONS = Path(__file__).parent / "questions.tsv"
 """What languages are measured by: each question in every language, and its `kind`, harmful or harmless."""
 ANSWERED = Path(__file__).parent / "questions_answered.tsv"
 """The same of replies: `lang`, `kind`, `prompt`, `reply`."""
+MEASURED = Path(__file__).parent / "measured.tsv"
+"""English texts of several styles, and prompts of other languages that are nobody's translation: `kind`, `lang`,
+`style`, `prompt` (empty where the text is no reply), `text`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,22 +101,27 @@ def unseen_texts(data: Path) -> set[str]:
 
 
 def measured_texts() -> set[str]:
-    """Return the keys of the questions and replies that languages are measured by, and of the prompts before those."""
-    asked = {key(text) for question in cells(QUESTIONS) for name, text in question.items() if name != "kind"}
-    return asked | {key(text) for answer in cells(ANSWERED) for text in (answer["prompt"], answer["reply"])}
+    """Return the keys of the texts that languages and styles are measured by, and of the prompts before those."""
+    texts = [text for question in cells(QUESTIONS) for name, text in question.items() if name != "kind"]
+    texts += [text for answer in cells(ANSWERED) for text in (answer["prompt"], answer["reply"])]
+    texts += [text for written in cells(MEASURED) for text in (written["prompt"], written["text"]) if text]
+    return {key(text) for text in texts}
 
 
 def cells(path: Path) -> list[dict[str, str]]:
-    """Return the rows of a file of tab-separated cells, each by the names in the first line."""
-    header, *lines = (line.split("\t") for line in path.read_text(encoding="utf-8").splitlines())
-    return [dict(zip(header, line, strict=True)) for line in lines]
+    """Return the rows of a file of tab-separated cells, each by the names in the first line.
+
+    A backslash and an n in a cell are a line feed.
+    """
+    header, *lines = (line.split("\t") for line in path.read_text(encoding="utf-8").split("\n") if line)
+    return [dict(zip(header, (cell.replace("\\n", "\n") for cell in line), strict=True)) for line in lines]
 
 
 def training_rows(data: Path, made: Iterable[Row] = ()) -> list[Row]:
     """Return the rows to train on: the corpus, instructions that were answered harmlessly, and `made`.
 
     A row whose text stands in a source that is for development only is left out, and so is one whose text or prompt
-    languages are measured by.
+    languages or styles are measured by.
     """
     measured = measured_texts()
     unseen = unseen_texts(data) | measured

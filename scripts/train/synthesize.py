@@ -169,7 +169,8 @@ def whole() -> Iterator[Row]:
         for request in lists.get("request", []):
             label, kinds = _judged(request)
             lang = request.get("lang", "en")
-            source, kind = ("written_comments", "comment") if comments else (_prompts_of(lang, native), "prompt")
+            source = "written_comments" if comments else _prompts_of(path.stem, lang, native)
+            kind = "comment" if comments else "prompt"
             prompts.add(key(request["text"]))
             yield Row(f"synthesis_{source}", lang, kind, "prompt", None, request["text"], label, kinds, ())
         for reply in lists.get("reply", []):
@@ -185,8 +186,10 @@ def whole() -> Iterator[Row]:
                 yield Row("synthesis_sentences", lang, "prompt", "prompt", None, text, label, kinds, ())
 
 
-def _prompts_of(lang: str, native: set[str]) -> str:
-    """Return the source of what is written out in a language, so that the configuration can weigh them apart."""
+def _prompts_of(file: str, lang: str, native: set[str]) -> str:
+    """Return the source of what is written out in a file, so that the configuration can weigh them apart."""
+    if file.endswith("_short"):
+        return "short_prompts"
     if lang == "en":
         return "whole_prompts"
     return "native_prompts" if lang in native else "other_prompts"
