@@ -188,8 +188,8 @@ def whole() -> Iterator[Row]:
 
 def _prompts_of(file: str, lang: str, native: set[str]) -> str:
     """Return the source of what is written out in a file, so that the configuration can weigh them apart."""
-    if file.endswith("_short"):
-        return "short_prompts"
+    if file.endswith(("_short", "_near")):
+        return file.removeprefix("whole_prompts_") + "_prompts"
     if lang == "en":
         return "whole_prompts"
     return "native_prompts" if lang in native else "other_prompts"
