@@ -34,7 +34,7 @@ from riskline.trajectory import level
 
 SAFE, UNSAFE, CONTROVERSIAL = (LABELS.index(name) for name in ("safe", "unsafe", "controversial"))
 RULE = Rule("hold", 2)
-ALLOWED = {"unsafe": 0.05, "controversial": 0.10}
+ALLOWED = {"unsafe": 0.04, "controversial": 0.10}
 """The share of safe in-distribution prompts, and of responses, that may be flagged by default: a mean of sources."""
 LEAST = 0.1
 """No threshold is lower, whatever share that would leave."""
