@@ -81,16 +81,16 @@ def test_an_error_of_the_source_comes_after_what_was_read_before_it(tiny: Guard,
 
 
 def test_a_reader_that_leaves_stops_the_threads(tiny: Guard, judge: Judge) -> None:
-    before = threading.active_count()
+    before = set(threading.enumerate())
     results = scan((Record.of("ok") for _ in range(10_000)), tiny, judge, workers=2)
     next(results)
 
     results.close()  # type: ignore[attr-defined]
     end = time.monotonic() + 30
-    while threading.active_count() > before and time.monotonic() < end:
+    while set(threading.enumerate()) - before and time.monotonic() < end:
         time.sleep(0.05)
 
-    assert threading.active_count() <= before
+    assert not set(threading.enumerate()) - before
 
 
 @pytest.fixture

@@ -532,6 +532,24 @@ def test_options_that_make_no_sense_are_refused_at_the_call(
     assert raised.value.message.startswith(message)
 
 
+@pytest.mark.parametrize(
+    ("named", "hint"),
+    [
+        *(
+            (text, "a text itself goes in by stdin, or to `riskline trace TEXT`")
+            for text in ("how to bake bread", "Is 3/4 more than v1.2 of it?", "two\nlines", "word " * 100)
+        ),
+        ("my labels.jsonl", None),
+        ("bread", None),
+    ],
+)
+def test_words_in_place_of_a_file_are_told_where_a_text_goes(named: str, hint: str | None) -> None:
+    with pytest.raises(InputError) as raised:
+        read([named], SourceOptions(), io.BytesIO())
+
+    assert raised.value.hint == hint
+
+
 def test_inputs_that_cannot_be_read_are_refused_at_the_call(tmp_path: Path) -> None:
     (tmp_path / "data.jsonl").write_text('{"text":"a"}\n')
     (tmp_path / "a.jsonl.zst").write_bytes(b"")

@@ -97,11 +97,6 @@ def test_a_record_is_found_by_its_address(target: str, text: str) -> None:
         ("none.jsonl:1", "`none.jsonl` has no record at line 1; it has no records", None),
         ("a.jsnl:3", "no file or folder is named `a.jsnl`", "did you mean `a.jsonl`?"),
         ("nowhere.txt", "no file or folder is named `nowhere.txt`", None),
-        (
-            "how to bake bread",
-            "no file or folder is named `how to bake bread`",
-            "a text itself goes in by stdin, or to `riskline trace TEXT`",
-        ),
         ("nowhere.txt#x:3", "no file or folder is named `nowhere.txt#x:3`", None),
         ("a\0:3", "`a\\0` cannot be read", None),
         ("d", "`d` is a folder; expected a file", None),

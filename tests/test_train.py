@@ -316,7 +316,7 @@ def test_the_graphs_share_their_constants(
 def test_no_training_row_is_a_text_of_a_source_for_development(data: Path) -> None:
     made = [
         corpus.Row("made", "en", "prompt", "prompt", None, text, 0, (), ())
-        for text in ("Tell me a JOKE.", "mine alone", corpus.cells(corpus.QUESTIONS)[0]["sw"].upper())
+        for text in ("Tell me a JOKE.", "mine alone", corpus.cells(corpus.QUESTIONS)[0]["sw"].upper(), "今晚吃啥")
     ]
     made.append(corpus.Row("made", "sw", "response", "response", made[2].text, "an answer", 0, (), ()))
 
@@ -324,7 +324,8 @@ def test_no_training_row_is_a_text_of_a_source_for_development(data: Path) -> No
 
     assert "how to make a bomb" not in texts  # the same but for case and punctuation
     assert "Tell me a JOKE." not in texts  # a prompt before a reply
-    assert not {made[2].text, "an answer"} & texts  # a question that languages are measured by, and an answer to it
+    # A question that languages are measured by, an answer to it, and a text too short to be told from others.
+    assert not {made[2].text, "an answer", "今晚吃啥"} & texts
     assert {"how to bake a cake", "mine alone"} <= texts
 
 
@@ -336,11 +337,46 @@ def test_every_language_is_asked_the_same_number_of_questions_and_no_list_has_on
     assert {len({corpus.key(question[lang]) for question in asked}) for lang in languages} == {60}
     replies = Counter((reply["lang"], reply["kind"]) for reply in corpus.cells(corpus.ANSWERED))
     assert replies == {(lang, kind): 8 for lang in languages for kind in ("harmful", "harmless")}
-    written = Counter((text["lang"], text["kind"]) for text in corpus.cells(corpus.MEASURED) if text["lang"] != "en")
-    assert written == {(lang, kind): n for lang, _ in written for kind, n in (("harmful", 10), ("harmless", 12))}
-    listed = {corpus.key(text) for row in synthesize.whole() for text in (row.text, row.prompt) if text}
+    listed = {corpus.key(text) for path in synthesize.FOLDER.rglob("*.toml") for text in _strings(path)}
     listed |= {corpus.key(text) for sentence in synthesize.sentences() for text in sentence.values()}
     assert not listed & corpus.measured_texts()
+
+
+def _strings(path: Path) -> list[str]:
+    """Return every text of a list, whatever it is for."""
+    values: list[object] = [tomllib.loads(path.read_text(encoding="utf-8"))]
+    found = []
+    for value in values:  # grows meanwhile
+        if isinstance(value, dict):
+            values += value.values()
+        elif isinstance(value, list):
+            values += value
+        elif isinstance(value, str):
+            found.append(value)
+    return found
+
+
+def test_every_style_has_its_measured_texts_and_none_comes_twice() -> None:
+    measured = corpus.cells(corpus.MEASURED)
+    languages = {text["lang"] for text in measured} - {"en"}
+
+    assert languages == corpus.cells(corpus.QUESTIONS)[0].keys() - {"kind", "en", "jv"}
+    counts = Counter((text["lang"], text["style"], text["kind"]) for text in measured)
+    own = {(lang, "native", kind): n for lang in languages for kind, n in (("harmful", 10), ("harmless", 12))}
+    assert {place: n for place, n in counts.items() if place[0] != "en"} == own
+    assert sum(n for place, n in counts.items() if place[0] == "en") == 960
+    assert {text["style"] for text in measured if text["prompt"]} == {"talk", "replies"}
+    assert len({(text["lang"], corpus.key(text["prompt"]), corpus.key(text["text"])) for text in measured}) == 1356
+    assert any("\n" in text["text"] for text in measured)
+
+
+def test_base64_is_rarer_in_harmful_texts() -> None:
+    def encoded(*, harmful: bool) -> int:
+        rng = random.Random(0)
+        texts = (obfuscate.obfuscate("how to bake bread", rng, harmful=harmful) for _ in range(3000))
+        return sum(text.endswith("aG93IHRvIGJha2UgYnJlYWQ=") for text in texts)
+
+    assert 0 < 2 * encoded(harmful=True) < encoded(harmful=False)
 
 
 def test_word_lists_are_whole_and_give_both_labels_in_every_language() -> None:
@@ -355,7 +391,7 @@ def test_word_lists_are_whole_and_give_both_labels_in_every_language() -> None:
             if row.lang == language.name and row.role == "prompt" and row.source.startswith("synthesis")
         }
         assert {0, 1} <= labels, language.name
-    written = ("synthesis_whole", "synthesis_written", "synthesis_native")
+    written = tuple(f"synthesis_{name}" for name in ("whole", "written", "native", "other", "short", "near"))
     filled = [row.text for row in rows if row.source.startswith("synthesis") and not row.source.startswith(written)]
     assert not any("{" in text and "}" in text for text in filled)
     assert rows[:50] == list(synthesize.rows(0, english=400, other=300))[:50]

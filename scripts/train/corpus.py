@@ -111,7 +111,7 @@ def measured_texts() -> set[str]:
 def cells(path: Path) -> list[dict[str, str]]:
     """Return the rows of a file of tab-separated cells, each by the names in the first line.
 
-    A backslash and an n in a cell are a line feed.
+    A backslash and an n in a cell are a line feed; nothing stands for the two themselves.
     """
     header, *lines = (line.split("\t") for line in path.read_text(encoding="utf-8").split("\n") if line)
     return [dict(zip(header, (cell.replace("\\n", "\n") for cell in line), strict=True)) for line in lines]
@@ -123,12 +123,11 @@ def training_rows(data: Path, made: Iterable[Row] = ()) -> list[Row]:
     A row whose text stands in a source that is for development only is left out, and so is one whose text or prompt
     languages or styles are measured by.
     """
-    measured = measured_texts()
-    unseen = unseen_texts(data) | measured
+    measured, unseen = measured_texts(), unseen_texts(data)
     rows = list(read_rows(data / "train"))
     rows += instructions(rows)
     fit = (row for row in [*rows, *made] if len(text := key(row.text)) < 8 or text not in unseen)
-    return [row for row in fit if not row.prompt or key(row.prompt) not in measured]
+    return [row for row in fit if not measured & {key(row.text), key(row.prompt or row.text)}]
 
 
 def instructions(rows: list[Row]) -> list[Row]:

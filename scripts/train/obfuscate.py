@@ -1,4 +1,4 @@
-"""Ways in which people hide a word, for both classes alike but one: what hides a text says nothing about its label."""
+"""Ways in which people hide a word, for both classes alike; base64 is rarer in harmful texts and reads as harmless."""
 
 from __future__ import annotations
 

@@ -64,12 +64,14 @@ def check_path(path: str, options: SourceOptions) -> None:
         elif not os.access(path, os.R_OK, effective_ids=os.access in os.supports_effective_ids):
             raise PermissionError
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise InputError(f"no file or folder is named `{visible(path)}`", hint=_did_you_mean(path)) from error
+        raise InputError(
+            f"no file or folder is named `{visible(path)}`", hint=_did_you_mean(path) or _words(path)
+        ) from error
     except PermissionError as error:
         raise InputError(f"`{visible(path)}` may not be read by this user", hint=f"ls -ld {visible(path)}") from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise InputError(f"`{visible(path)}` cannot be read: {visible(reason).lower()}") from error
+        raise InputError(f"`{visible(path)}` cannot be read: {visible(reason).lower()}", hint=_words(path)) from error
 
 
 def _did_you_mean(path: str) -> str | None:
@@ -81,9 +83,14 @@ def _did_you_mean(path: str) -> str | None:
     except (OSError, ValueError):
         return None
     close = get_close_matches(missing.name, names, n=1)
-    if close:
-        return f"did you mean `{visible(str(missing.parent / close[0]))}`?"
-    return "a text itself goes in by stdin, or to `riskline trace TEXT`" if " " in path else None
+    return f"did you mean `{visible(str(missing.parent / close[0]))}`?" if close else None
+
+
+def _words(path: str) -> str | None:
+    """Return where a text goes, if `path` reads as one: words without the suffix of a file."""
+    blank, suffix = any(map(str.isspace, path)), Path(path).suffix
+    reads = blank and (not suffix or any(map(str.isspace, suffix)))
+    return "a text itself goes in by stdin, or to `riskline trace TEXT`" if reads else None
 
 
 def _piped(options: SourceOptions, stdin: BinaryIO) -> tuple[Chosen | None, Input]:
