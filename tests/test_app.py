@@ -209,6 +209,13 @@ def test_a_hostile_file_name_forges_no_line_anywhere(cli: Cli, write: Write) -> 
         assert not [line for line in shown.splitlines() if line.startswith("riskline: judged 0")]
 
 
+def test_without_a_command_the_help_is_shown_as_lines_with_code_2() -> None:
+    answer = run()
+
+    assert (answer.returncode, answer.stdout) == (2, b"")
+    assert answer.stderr == run("--help").stdout
+
+
 def test_quiet_leaves_stderr_empty(cli: Cli, write: Write) -> None:
     assert cli("check", write("a.txt", b"ok"), "-q").err == ""
 
@@ -245,12 +252,14 @@ def test_an_output_file_cannot_be_stdout(cli: Cli, tmp_path: Path, typed: tuple[
     [
         ("nowhere/data.jsonl:3", "is the address of a record, but no such file is here", "goes in by stdin"),
         ("essay.txt", "essay.txt is a file", "--file essay.txt"),
+        ("./essays", "./essays is a folder", "riskline check FOLDER"),
     ],
 )
 def test_what_reads_as_a_file_is_never_traced_as_words(
     cli: Cli, write: Write, typed: str, found: str, hint: str
 ) -> None:
     write("essay.txt", b"a bomb now")
+    Path("essays").mkdir()
 
     answer = cli("trace", typed)
 

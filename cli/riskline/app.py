@@ -29,7 +29,7 @@ CLEAN, FLAGGED, FAILED, INCOMPLETE, INTERRUPTED, CLOSED_PIPE = 0, 1, 2, 3, 130, 
 
 app = typer.Typer(
     name="riskline",
-    no_args_is_help=True,
+    invoke_without_command=True,  # a bare `riskline` is told its help by us
     pretty_exceptions_enable=False,
     add_completion=False,
     rich_markup_mode=None,  # plain help is complete at any width, and twice as quick
@@ -70,6 +70,9 @@ def configure(
     ] = False,
 ) -> None:
     """Judge text with guard models: a label, categories, and where in the text the risk rose."""
+    if context.invoked_subcommand is None:
+        sys.stderr.write(context.get_help() + "\n")
+        raise typer.Exit(FAILED)
     if found := find_config(_here()):
         path, tables = found
         commands: Any = getattr(context.command, "commands", {})

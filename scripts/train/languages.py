@@ -4,8 +4,8 @@ python scripts/train/languages.py [--guard models/riskline-mini] [--json FILE]
 
 questions.tsv has thirty plain harmful questions and thirty harmless ones, half of those on grave matters;
 questions_answered.tsv eight harmful and eight harmless replies with their prompts; measured.tsv short prompts as the
-speakers of eighteen languages would type them (no translations), and the English texts by style. A model wrote all of them
-apart from the lists that are trained on; no speaker has checked them, and none is trained on.
+speakers of eighteen languages would type them (no translations), and the English texts by style. A model wrote all of
+them apart from the lists that are trained on; no speaker has checked them, and none is trained on.
 """
 
 from __future__ import annotations

@@ -104,13 +104,16 @@ def _require_words(text: str) -> None:
     """Refuse a TEXT that reads as a file or an address: its verdict would pass for that of what is in the file.
 
     Raises:
-        UsageError: it is the name of a file that is here, or the address of one that is not.
+        UsageError: it names a file or a folder that is here, or is the address of a file that is not.
     """
-    if len(text) < _LONGEST_NAME and "\0" not in text and os.path.isfile(text):
+    named = text if len(text) < _LONGEST_NAME and "\0" not in text else ""
+    if os.path.isfile(named):
         raise UsageError(
             f"{visible(text)} is a file, and TEXT is traced as it stands",
             hint=f"--file {shlex.quote(visible(text))}; those very words go in by stdin",
         )
+    if os.sep in named and os.path.isdir(named):  # noqa: PTH112 - pathlib raises where a name is too long
+        raise UsageError(f"{visible(text)} is a folder; expected a text", hint="riskline check FOLDER")
     if re.fullmatch(r"\S+\.\w+:\d+", text):
         raise UsageError(
             f"{visible(text)} is the address of a record, but no such file is here",
